@@ -1,0 +1,67 @@
+# Selvage. `make help` lists what there is.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+BIN      := $(CURDIR)/bin
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS  := -s -w -X main.version=$(VERSION)
+PROGRAMS := selvage-controller selvage-agent selvage kubectl-selvage
+FUZZTIME ?= 20s
+export GOFLAGS ?= -mod=readonly
+
+# Tools come from a module of their own, hack/tools, and so from the module
+# proxy alone, in the versions pinned there.
+TOOL = $(BIN)/tools
+$(TOOL)/%: hack/tools/go.mod hack/tools/go.sum
+	@mkdir -p $(TOOL)
+	@echo "building $* from hack/tools (golangci-lint takes some minutes the first time)"
+	@cd hack/tools && CGO_ENABLED=0 GOBIN=$(TOOL) go install $$(go list -f '{{.Target}} {{.ImportPath}}' tool | awk -v t=$* '{n=split($$1,p,"/"); if (p[n]==t) print $$2}')
+
+##@ Use
+
+.PHONY: help
+help: ## Show this
+	@awk 'BEGIN {FS = ":.*##"} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*##/ {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build the programs into bin/
+	@mkdir -p $(BIN)
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ $(addprefix ./cmd/,$(PROGRAMS))
+
+.PHONY: demo
+demo: ## The story on this machine: three hosts, one fire, one heir (root, or a user namespace)
+	go run ./hack/demo $(DEMOFLAGS)
+
+##@ Prove
+
+.PHONY: test
+test: ## Every test that runs within minutes, on a real API server and a real kernel (root)
+	hack/test.sh
+
+.PHONY: bench
+bench: ## Measure allocation, CNI ADD and DEL beside bridge+host-local; writes bench/results.txt
+	hack/bench.sh
+
+.PHONY: fuzz
+fuzz: ## Fuzz every parser, FUZZTIME each (default 20s)
+	hack/fuzz.sh $(FUZZTIME)
+
+##@ Keep
+
+.PHONY: generate
+generate: $(TOOL)/controller-gen ## Generate deepcopies, CRDs and the controller's role
+	$(TOOL)/controller-gen object:headerFile=hack/boilerplate.go.txt paths=./api/...
+	$(TOOL)/controller-gen crd paths=./api/... output:crd:dir=config/crd/bases
+
+.PHONY: lint
+lint: $(TOOL)/golangci-lint ## Lint
+	$(TOOL)/golangci-lint run
+
+.PHONY: verify
+verify: generate lint $(TOOL)/kustomize ## Regenerate, tidy, lint, render; fails if anything differs from what is committed
+	hack/verify.sh $(TOOL)/kustomize
+
+.PHONY: clean
+clean: ## Remove what was built here
+	rm -rf $(BIN)
