@@ -53,6 +53,7 @@ fuzz: ## Fuzz every parser, FUZZTIME each (default 20s)
 generate: $(TOOL)/controller-gen ## Generate deepcopies, CRDs and the controller's role
 	$(TOOL)/controller-gen object:headerFile=hack/boilerplate.go.txt paths=./api/...
 	$(TOOL)/controller-gen crd paths=./api/... output:crd:dir=config/crd/bases
+	$(TOOL)/controller-gen rbac:roleName=selvage-controller paths=./controllers output:rbac:dir=config/rbac
 
 .PHONY: lint
 lint: $(TOOL)/golangci-lint ## Lint
