@@ -39,7 +39,9 @@ type AddressPool struct {
 // +kubebuilder:validation:XValidation:rule="self.cidr == oldSelf.cidr",message="cidr is immutable: make another pool",fieldPath=".cidr"
 // +kubebuilder:validation:XValidation:rule="!isCIDR(self.cidr) || self.?rangePrefixLength.orValue(cidr(self.cidr).prefixLength()) >= cidr(self.cidr).prefixLength()",message="rangePrefixLength: a range cannot be larger than its pool",fieldPath=".rangePrefixLength"
 // +kubebuilder:validation:XValidation:rule="!isCIDR(self.cidr) || self.?rangePrefixLength.orValue(0) <= (cidr(self.cidr).ip().family() == 4 ? 32 : 128)",message="rangePrefixLength: longer than an address of this family",fieldPath=".rangePrefixLength"
+// +kubebuilder:validation:XValidation:rule="!isCIDR(self.cidr) || (cidr(self.cidr).ip().family() == 4 ? self.?rangePrefixLength.orValue(24) >= 8 : self.?rangePrefixLength.orValue(120) >= 104)",message="rangePrefixLength: a range holds at most 2^24 addresses (IPv4 /8, IPv6 /104)",fieldPath=".rangePrefixLength"
 // +kubebuilder:validation:XValidation:rule="!isCIDR(self.cidr) || self.?maxRangePrefixLength.orValue(cidr(self.cidr).prefixLength()) >= cidr(self.cidr).prefixLength()",message="maxRangePrefixLength: a range cannot be larger than its pool",fieldPath=".maxRangePrefixLength"
+// +kubebuilder:validation:XValidation:rule="!isCIDR(self.cidr) || self.?maxRangePrefixLength.orValue(0) <= (cidr(self.cidr).ip().family() == 4 ? 32 : 128)",message="maxRangePrefixLength: longer than an address of this family",fieldPath=".maxRangePrefixLength"
 // +kubebuilder:validation:XValidation:rule="!has(self.maxRangePrefixLength) || !has(self.rangePrefixLength) || self.maxRangePrefixLength <= self.rangePrefixLength",message="maxRangePrefixLength names the largest range: it is a number no higher than rangePrefixLength",fieldPath=".maxRangePrefixLength"
 // +kubebuilder:validation:XValidation:rule="!isCIDR(self.cidr) || (cidr(self.cidr).ip().family() == 4 ? self.?maxRangePrefixLength.orValue(20) >= 8 : self.?maxRangePrefixLength.orValue(108) >= 104)",message="maxRangePrefixLength: a range holds at most 2^24 addresses (IPv4 /8, IPv6 /104)",fieldPath=".maxRangePrefixLength"
 type AddressPoolSpec struct {
@@ -49,10 +51,12 @@ type AddressPoolSpec struct {
 	// +kubebuilder:validation:MaxLength=43
 	// +kubebuilder:validation:XValidation:rule="isCIDR(self)",message="not a CIDR, such as 10.32.0.0/12 or fd00:10::/64"
 	// +kubebuilder:validation:XValidation:rule="!isCIDR(self) || string(cidr(self).masked()) == self",message="host bits are set, or not in canonical form"
+	// +kubebuilder:validation:XValidation:rule="!isCIDR(self) || cidr(self).ip().isGlobalUnicast()",message="not addresses for pods: unspecified, loopback, link-local or multicast"
 	CIDR string `json:"cidr"`
 
 	// The size of the first range a peer is granted, as a prefix length.
-	// By default 24 for IPv4 and 120 for IPv6 (or the pool's own, if longer).
+	// By default 24 for IPv4 and 120 for IPv6 (or the pool's own or
+	// maxRangePrefixLength, if longer).
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=128
@@ -70,6 +74,7 @@ type AddressPoolSpec struct {
 	// Which nodes' peers draw from this pool, by the Node's labels. By
 	// default all.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="!has(self.matchExpressions) || self.matchExpressions.all(e, e.operator in ['In', 'NotIn'] ? has(e.values) && e.values.size() > 0 : e.operator in ['Exists', 'DoesNotExist'] && (!has(e.values) || e.values.size() == 0))",message="matchExpressions: operator is In or NotIn with values, or Exists or DoesNotExist without",fieldPath=".matchExpressions"
 	NodeSelector *metav1.LabelSelector `json:"nodeSelector,omitempty"`
 }
 

@@ -25,6 +25,7 @@ import (
 // +kubebuilder:printcolumn:name="Used",type=integer,JSONPath=`.status.used`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:rule="!isCIDR(self.spec.cidr) || (cidr(self.spec.cidr).ip().family() == 4 ? self.metadata.name == string(cidr(self.spec.cidr).ip()) : self.metadata.name.matches('^[0-9a-f]{4}(-[0-9a-f]{4}){7}$') && isIP(self.metadata.name.replace('-', ':')) && ip(self.metadata.name.replace('-', ':')) == cidr(self.spec.cidr).ip())",message="a range is named by its first address: 10.40.0.0, or IPv6 in full with dashes: fd00-0010-0000-0000-0000-0000-0000-0000",fieldPath=".spec.cidr"
+// +kubebuilder:validation:XValidation:rule="!isCIDR(self.spec.cidr) || self.spec.cidr == oldSelf.spec.cidr || !has(oldSelf.spec.owner) || (has(self.status) && has(self.status.sealed) && self.status.sealed.epoch == oldSelf.spec.epoch && (!has(self.status.sealed.keep) || self.status.sealed.keep == ” || (isCIDR(self.status.sealed.keep) && cidr(self.spec.cidr).containsCIDR(cidr(self.status.sealed.keep)))))",message="an owned range shrinks only to what its owner has sealed in this epoch",fieldPath=".spec.cidr"
 type AddressRange struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional
@@ -44,12 +45,12 @@ type AddressRange struct {
 // +kubebuilder:validation:XValidation:rule="self.pool == oldSelf.pool",message="pool is immutable",fieldPath=".pool"
 // +kubebuilder:validation:XValidation:rule="!isCIDR(self.cidr) || (cidr(oldSelf.cidr).containsCIDR(cidr(self.cidr)) && cidr(oldSelf.cidr).ip() == cidr(self.cidr).ip())",message="cidr may only shrink, and keeps its first address",fieldPath=".cidr"
 // +kubebuilder:validation:XValidation:rule="(has(self.owner) ? has(oldSelf.owner) && self.owner.uid == oldSelf.owner.uid && self.owner.name == oldSelf.owner.name : !has(oldSelf.owner)) ? self.epoch == oldSelf.epoch : self.epoch == oldSelf.epoch + 1",message="epoch rises by exactly one when the owner changes, and only then",fieldPath=".epoch"
-// +kubebuilder:validation:XValidation:rule="(has(self.owner) ? has(oldSelf.owner) && self.owner.uid == oldSelf.owner.uid && self.owner.name == oldSelf.owner.name : !has(oldSelf.owner)) || (has(oldSelf.owner) ? has(self.previousOwner) && self.previousOwner.uid == oldSelf.owner.uid && self.previousOwner.name == oldSelf.owner.name : has(oldSelf.previousOwner) ? has(self.previousOwner) && self.previousOwner.uid == oldSelf.previousOwner.uid : !has(self.previousOwner))",message="previousOwner is the owner just replaced",fieldPath=".previousOwner"
+// +kubebuilder:validation:XValidation:rule="((has(self.owner) ? has(oldSelf.owner) && self.owner.uid == oldSelf.owner.uid && self.owner.name == oldSelf.owner.name : !has(oldSelf.owner)) && (!has(self.previousOwner) || (has(oldSelf.previousOwner) && self.previousOwner.uid == oldSelf.previousOwner.uid && self.previousOwner.name == oldSelf.previousOwner.name))) || (!(has(self.owner) ? has(oldSelf.owner) && self.owner.uid == oldSelf.owner.uid && self.owner.name == oldSelf.owner.name : !has(oldSelf.owner)) && (has(oldSelf.owner) ? has(self.previousOwner) && self.previousOwner.uid == oldSelf.owner.uid && self.previousOwner.name == oldSelf.owner.name : has(oldSelf.previousOwner) ? has(self.previousOwner) && self.previousOwner.uid == oldSelf.previousOwner.uid : !has(self.previousOwner)))",message="previousOwner is the owner just replaced, and otherwise may only be cleared",fieldPath=".previousOwner"
 // +kubebuilder:validation:XValidation:rule="(has(self.owner) ? has(oldSelf.owner) && self.owner.uid == oldSelf.owner.uid && self.owner.name == oldSelf.owner.name : !has(oldSelf.owner)) || self.cidr == oldSelf.cidr",message="one write changes the owner or the cidr, never both",fieldPath=".cidr"
 // +kubebuilder:validation:XValidation:rule="oldSelf.hasValue() || (!has(self.owner) && !has(self.previousOwner) && !has(self.reserved) && !has(self.keep) && self.epoch == 0)",optionalOldSelf=true,message="a range begins as a claim: no owner, epoch 0"
 // +kubebuilder:validation:XValidation:rule="!isCIDR(self.cidr) || !has(self.reserved) || self.reserved.all(r, isIP(r.address) && cidr(self.cidr).containsIP(r.address))",message="reserved: every entry is an address of this range",fieldPath=".reserved"
 // +kubebuilder:validation:XValidation:rule="!isCIDR(self.cidr) || cidr(self.cidr).prefixLength() >= (cidr(self.cidr).ip().family() == 4 ? 8 : 104)",message="a range holds at most 2^24 addresses",fieldPath=".cidr"
-// +kubebuilder:validation:XValidation:rule="!isCIDR(self.cidr) || !has(self.keep) || self.keep == '' || (isCIDR(self.keep) && cidr(self.cidr).containsCIDR(cidr(self.keep)) && cidr(self.keep).ip() == cidr(self.cidr).ip())",message="keep is a CIDR that starts where the range starts, or empty to ask for all of it",fieldPath=".keep"
+// +kubebuilder:validation:XValidation:rule="!isCIDR(self.cidr) || !has(self.keep) || self.keep == ” || (isCIDR(self.keep) && cidr(self.cidr).containsCIDR(cidr(self.keep)) && cidr(self.keep).ip() == cidr(self.cidr).ip())",message="keep is a CIDR that starts where the range starts, or empty to ask for all of it",fieldPath=".keep"
 type AddressRangeSpec struct {
 	// The AddressPool this range is cut from. Immutable.
 	// +required
@@ -127,6 +128,8 @@ type Reservation struct {
 }
 
 // AddressRangeStatus is the owning agent's.
+//
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.sealed) || (has(self.observedEpoch) && self.observedEpoch > oldSelf.sealed.epoch) || (has(self.sealed) && (self.sealed.epoch > oldSelf.sealed.epoch || (self.sealed.epoch == oldSelf.sealed.epoch && (!has(self.sealed.keep) || self.sealed.keep == ” || (has(oldSelf.sealed.keep) && isCIDR(oldSelf.sealed.keep) && isCIDR(self.sealed.keep) && cidr(oldSelf.sealed.keep).containsCIDR(cidr(self.sealed.keep)))))))",message="a seal is undone only by a new epoch",fieldPath=".sealed"
 type AddressRangeStatus struct {
 	// The epoch the owning agent acts on.
 	// +optional
@@ -153,6 +156,7 @@ type RangeSeal struct {
 	// The keep it answers; empty: all of the range is given back.
 	// +optional
 	// +kubebuilder:validation:MaxLength=43
+	// +kubebuilder:validation:XValidation:rule="self == '' || isCIDR(self)",message="keep is a CIDR, or empty to give all of it back"
 	Keep string `json:"keep,omitempty"`
 }
 

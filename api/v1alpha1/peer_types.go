@@ -29,11 +29,13 @@ import (
 // +kubebuilder:validation:XValidation:rule="!(has(oldSelf.status) && has(oldSelf.status.phase) && oldSelf.status.phase in ['Transferring', 'Removed']) || has(self.spec.removal) == has(oldSelf.spec.removal)",message="ownership is moving or has moved: this removal can be neither cancelled nor added; see status.removal for the heir",fieldPath=".spec.removal"
 // +kubebuilder:validation:XValidation:rule="!(has(self.spec.removal) && has(self.spec.removal.heir)) || self.spec.removal.heir != self.metadata.name",message="a peer cannot be its own heir",fieldPath=".spec.removal.heir"
 // +kubebuilder:validation:XValidation:rule="!(has(self.status) && has(self.status.phase) && self.status.phase == 'Transferring') || has(self.spec.removal)",message="Transferring needs spec.removal",fieldPath=".status.phase"
+// +kubebuilder:validation:XValidation:rule="!(has(self.status) && has(self.status.phase) && self.status.phase == 'Transferring') || (has(oldSelf.status) && has(oldSelf.status.phase) && oldSelf.status.phase in ['Fencing', 'Transferring'])",message="phase: Transferring follows Fencing",fieldPath=".status.phase"
 // +kubebuilder:validation:XValidation:rule="!(has(oldSelf.status) && has(oldSelf.status.phase) && oldSelf.status.phase == 'Transferring') || (has(self.status) && has(self.status.phase) && self.status.phase in ['Transferring', 'Removed'])",message="phase: Transferring leads only to Removed",fieldPath=".status.phase"
 // +kubebuilder:validation:XValidation:rule="!(has(oldSelf.status) && has(oldSelf.status.phase) && oldSelf.status.phase == 'Removed') || (has(self.status) && has(self.status.phase) && self.status.phase == 'Removed')",message="phase: Removed is final",fieldPath=".status.phase"
 // +kubebuilder:validation:XValidation:rule="!(has(self.status) && has(self.status.phase) && self.status.phase == 'Removed') || (has(oldSelf.status) && has(oldSelf.status.phase) && oldSelf.status.phase in ['Transferring', 'Removed'])",message="phase: Removed follows Transferring",fieldPath=".status.phase"
 // +kubebuilder:validation:XValidation:rule="!(has(self.status) && has(self.status.phase) && self.status.phase in ['Transferring', 'Removed']) || (has(self.status.removal) && has(self.status.removal.evidence))",message="no transfer without evidence",fieldPath=".status.removal.evidence"
 // +kubebuilder:validation:XValidation:rule="!(has(oldSelf.status) && has(oldSelf.status.phase) && oldSelf.status.phase in ['Transferring', 'Removed']) || (has(self.status) && has(self.status.removal) && self.status.removal.evidence == oldSelf.status.removal.evidence && has(self.status.removal.heir) == has(oldSelf.status.removal.heir) && (!has(self.status.removal.heir) || (self.status.removal.heir.name == oldSelf.status.removal.heir.name && self.status.removal.heir.uid == oldSelf.status.removal.heir.uid)))",message="evidence and heir are fixed from Transferring on",fieldPath=".status.removal"
+// +kubebuilder:validation:XValidation:rule="!(has(self.status) && has(self.status.underlay) && has(self.status.phase) && self.status.phase in ['Fencing', 'Transferring', 'Removed'] && has(oldSelf.status) && has(oldSelf.status.phase) && oldSelf.status.phase in ['Fencing', 'Transferring', 'Removed']) || (has(oldSelf.status.underlay) && self.status.underlay.all(a, a in oldSelf.status.underlay))",message="underlay: no address is accepted from Fencing on",fieldPath=".status.underlay"
 type Peer struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional
@@ -51,10 +53,11 @@ type Peer struct {
 
 // PeerSpec says who the peer is.
 type PeerSpec struct {
-	// The Node this peer runs on; also the Peer's name. Immutable.
+	// The Node this peer runs on; also the Peer's name, and with the prefix
+	// peer- its Lease's. Immutable.
 	// +required
 	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:MaxLength=248
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="nodeName is immutable"
 	NodeName string `json:"nodeName"`
 
@@ -182,6 +185,7 @@ type PeerStatus struct {
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=4
 	// +kubebuilder:validation:items:MaxLength=39
+	// +kubebuilder:validation:items:XValidation:rule="isIP(self)",message="not an IP address"
 	Underlay []string `json:"underlay,omitempty"`
 
 	// How many ranges it owns.
@@ -223,11 +227,13 @@ type AgentReport struct {
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=4
 	// +kubebuilder:validation:items:MaxLength=39
+	// +kubebuilder:validation:items:XValidation:rule="isIP(self)",message="not an IP address"
 	Underlay []string `json:"underlay,omitempty"`
 	// The hardware address of its tunnel device, or, for direct routes, of
 	// its underlay device, as in 02:42:ac:11:00:02.
 	// +optional
 	// +kubebuilder:validation:MaxLength=17
+	// +kubebuilder:validation:Pattern=`^([0-9a-f]{2}:){5}[0-9a-f]{2}$`
 	VTEP string `json:"vtep,omitempty"`
 	// The number of addresses it wants free in each pool: below this it is
 	// granted another range.
@@ -267,9 +273,11 @@ type PoolUse struct {
 	Name string `json:"name"`
 	// Addresses that the peer can give to pods, used ones included.
 	// +optional
+	// +kubebuilder:validation:Minimum=0
 	Capacity int64 `json:"capacity,omitempty"`
 	// Those in use.
 	// +optional
+	// +kubebuilder:validation:Minimum=0
 	Used int64 `json:"used,omitempty"`
 }
 
