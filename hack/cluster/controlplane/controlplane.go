@@ -1,0 +1,205 @@
+// Copyright The Selvage Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package controlplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"k8s.io/client-go/rest"
+
+	"github.com/selvage-net/selvage/hack/cluster/processes"
+)
+
+// Options say what to boot.
+type Options struct {
+	// Dir is where data, certificates and logs go; it is kept. Empty: a
+	// temporary folder that Stop removes.
+	Dir string
+	// Listen is the API server's address, by default 127.0.0.1.
+	Listen netip.Addr
+	// ServeAlso are further addresses that clients know the API server by
+	// (a load balancer's, a forwarder's): they go into its certificate.
+	ServeAlso []netip.Addr
+	// ControllerManager also starts kube-controller-manager, with these
+	// controllers alone, such as garbage-collector-controller; empty: all.
+	ControllerManager bool
+	Controllers       []string
+	// FeatureGates and RuntimeConfig go to the API server (and the gates to
+	// the controller manager): StorageVersionMigrator=true, api/beta=true.
+	FeatureGates  map[string]bool
+	RuntimeConfig []string
+	// APIServerArgs are appended to the API server's arguments.
+	APIServerArgs []string
+	// Out is told what takes long, such as building.
+	Out io.Writer
+}
+
+// ControlPlane is a running etcd and kube-apiserver, of which each can be
+// stopped and started by itself.
+type ControlPlane struct {
+	// Config is an administrator's, without client-side rate limits.
+	Config *rest.Config
+	// Kubeconfig is the path of the same as a file.
+	Kubeconfig string
+	// Kubectl is the path of the program.
+	Kubectl string
+	// Dir holds data, certificates and logs.
+	Dir string
+	// Address is where the API server listens.
+	Address netip.AddrPort
+
+	Etcd, APIServer *Component
+	// ControllerManager is nil unless asked for.
+	ControllerManager *Component
+
+	options   Options
+	paths     Paths
+	pki       *pki
+	spawner   *processes.Spawner
+	temporary bool
+	etcdURL   string
+}
+
+// startAttempts bounds how often free ports that were taken by somebody else
+// before we could use them are replaced by others.
+const startAttempts = 5
+
+// Start boots a control plane and returns once /readyz says ok.
+func Start(ctx context.Context, options Options) (*ControlPlane, error) {
+	if options.Out == nil {
+		options.Out = io.Discard
+	}
+	if !options.Listen.IsValid() {
+		options.Listen = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	paths, err := Binaries(ctx, options.Out)
+	if err != nil {
+		return nil, err
+	}
+	cp := &ControlPlane{Kubectl: paths.Kubectl, options: options, paths: paths}
+	if err := cp.prepare(); err != nil {
+		cp.Stop()
+		return nil, err
+	}
+	for attempt := 1; ; attempt++ {
+		err = cp.boot(ctx)
+		if err == nil {
+			return cp, nil
+		}
+		if attempt == startAttempts || !strings.Contains(err.Error(), "address already in use") {
+			break
+		}
+		cp.stopComponents()
+	}
+	if !cp.temporary {
+		cp.Stop()
+		return nil, err
+	}
+	// What a failed start wrote is the only explanation there is.
+	cp.temporary = false
+	cp.Stop()
+	return nil, fmt.Errorf("%w\n(logs are kept in %s)", err, cp.Dir)
+}
+
+func (cp *ControlPlane) prepare() error {
+	if err := cp.makeDir(); err != nil {
+		return err
+	}
+	spawner, err := processes.NewSpawner()
+	if err != nil {
+		return err
+	}
+	cp.spawner = spawner
+	if cp.pki, err = newPKI(filepath.Join(cp.Dir, "pki")); err != nil {
+		return err
+	}
+	return cp.makeCertificates()
+}
+
+func (cp *ControlPlane) makeDir() error {
+	cp.Dir = cp.options.Dir
+	if cp.Dir == "" {
+		dir, err := os.MkdirTemp("", "selvage-controlplane-")
+		if err != nil {
+			return fmt.Errorf("making a folder for the control plane: %w", err)
+		}
+		cp.Dir, cp.temporary = dir, true
+	}
+	dir, err := filepath.Abs(cp.Dir)
+	if err != nil {
+		return fmt.Errorf("the control plane's folder: %w", err)
+	}
+	cp.Dir = dir
+	// Data of an earlier run has other certificates and keys.
+	if err := os.RemoveAll(filepath.Join(cp.Dir, "etcd")); err != nil {
+		return fmt.Errorf("removing an earlier run's data: %w", err)
+	}
+	if err := os.MkdirAll(cp.Dir, 0o755); err != nil {
+		return fmt.Errorf("making the control plane's folder: %w", err)
+	}
+	return nil
+}
+
+func (cp *ControlPlane) boot(ctx context.Context) error {
+	ports, err := freePorts(cp.options.Listen, 4)
+	if err != nil {
+		return err
+	}
+	cp.Address = netip.AddrPortFrom(cp.options.Listen, ports[0])
+	if err := cp.writeAdmin(); err != nil {
+		return err
+	}
+	cp.Etcd = cp.etcd(ports[1], ports[2])
+	cp.APIServer = cp.apiServer()
+	if err := cp.Etcd.Start(ctx); err != nil {
+		return err
+	}
+	if err := cp.APIServer.Start(ctx); err != nil {
+		return err
+	}
+	if !cp.options.ControllerManager {
+		return nil
+	}
+	cp.ControllerManager = cp.controllerManager(ports[3])
+	return cp.ControllerManager.Start(ctx)
+}
+
+// stopGrace is how long each program may take to end by itself.
+const stopGrace = 10 * time.Second
+
+func (cp *ControlPlane) stopComponents() {
+	for _, c := range []*Component{cp.ControllerManager, cp.APIServer, cp.Etcd} {
+		if c != nil {
+			c.Stop()
+		}
+	}
+}
+
+// Stop ends everything. A folder that the caller chose is kept, without the
+// data.
+func (cp *ControlPlane) Stop() {
+	cp.stopComponents()
+	if cp.spawner != nil {
+		cp.spawner.Close()
+	}
+	remove := []string{"etcd"}
+	if cp.temporary {
+		remove = []string{"."}
+	}
+	for _, name := range remove {
+		if err := os.RemoveAll(filepath.Join(cp.Dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			fmt.Fprintf(cp.options.Out, "removing the control plane's data: %v\n", err)
+		}
+	}
+}
