@@ -25,7 +25,7 @@ import (
 // +kubebuilder:printcolumn:name="Used",type=integer,JSONPath=`.status.used`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:rule="!isCIDR(self.spec.cidr) || (cidr(self.spec.cidr).ip().family() == 4 ? self.metadata.name == string(cidr(self.spec.cidr).ip()) : self.metadata.name.matches('^[0-9a-f]{4}(-[0-9a-f]{4}){7}$') && isIP(self.metadata.name.replace('-', ':')) && ip(self.metadata.name.replace('-', ':')) == cidr(self.spec.cidr).ip())",message="a range is named by its first address: 10.40.0.0, or IPv6 in full with dashes: fd00-0010-0000-0000-0000-0000-0000-0000",fieldPath=".spec.cidr"
-// +kubebuilder:validation:XValidation:rule="!isCIDR(self.spec.cidr) || self.spec.cidr == oldSelf.spec.cidr || !has(oldSelf.spec.owner) || (has(self.status) && has(self.status.sealed) && self.status.sealed.epoch == oldSelf.spec.epoch && (!has(self.status.sealed.keep) || self.status.sealed.keep == ” || (isCIDR(self.status.sealed.keep) && cidr(self.spec.cidr).containsCIDR(cidr(self.status.sealed.keep)))))",message="an owned range shrinks only to what its owner has sealed in this epoch",fieldPath=".spec.cidr"
+// +kubebuilder:validation:XValidation:rule="!isCIDR(self.spec.cidr) || self.spec.cidr == oldSelf.spec.cidr || !has(oldSelf.spec.owner) || (has(self.status) && has(self.status.sealed) && self.status.sealed.epoch == oldSelf.spec.epoch && (!has(self.status.sealed.keep) || self.status.sealed.keep.size() == 0 || (isCIDR(self.status.sealed.keep) && cidr(self.spec.cidr).containsCIDR(cidr(self.status.sealed.keep)))))",message="an owned range shrinks only to what its owner has sealed in this epoch",fieldPath=".spec.cidr"
 type AddressRange struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional
@@ -50,7 +50,7 @@ type AddressRange struct {
 // +kubebuilder:validation:XValidation:rule="oldSelf.hasValue() || (!has(self.owner) && !has(self.previousOwner) && !has(self.reserved) && !has(self.keep) && self.epoch == 0)",optionalOldSelf=true,message="a range begins as a claim: no owner, epoch 0"
 // +kubebuilder:validation:XValidation:rule="!isCIDR(self.cidr) || !has(self.reserved) || self.reserved.all(r, isIP(r.address) && cidr(self.cidr).containsIP(r.address))",message="reserved: every entry is an address of this range",fieldPath=".reserved"
 // +kubebuilder:validation:XValidation:rule="!isCIDR(self.cidr) || cidr(self.cidr).prefixLength() >= (cidr(self.cidr).ip().family() == 4 ? 8 : 104)",message="a range holds at most 2^24 addresses",fieldPath=".cidr"
-// +kubebuilder:validation:XValidation:rule="!isCIDR(self.cidr) || !has(self.keep) || self.keep == ” || (isCIDR(self.keep) && cidr(self.cidr).containsCIDR(cidr(self.keep)) && cidr(self.keep).ip() == cidr(self.cidr).ip())",message="keep is a CIDR that starts where the range starts, or empty to ask for all of it",fieldPath=".keep"
+// +kubebuilder:validation:XValidation:rule="!isCIDR(self.cidr) || !has(self.keep) || self.keep.size() == 0 || (isCIDR(self.keep) && cidr(self.cidr).containsCIDR(cidr(self.keep)) && cidr(self.keep).ip() == cidr(self.cidr).ip())",message="keep is a CIDR that starts where the range starts, or empty to ask for all of it",fieldPath=".keep"
 type AddressRangeSpec struct {
 	// The AddressPool this range is cut from. Immutable.
 	// +required
@@ -129,7 +129,7 @@ type Reservation struct {
 
 // AddressRangeStatus is the owning agent's.
 //
-// +kubebuilder:validation:XValidation:rule="!has(oldSelf.sealed) || (has(self.observedEpoch) && self.observedEpoch > oldSelf.sealed.epoch) || (has(self.sealed) && (self.sealed.epoch > oldSelf.sealed.epoch || (self.sealed.epoch == oldSelf.sealed.epoch && (!has(self.sealed.keep) || self.sealed.keep == ” || (has(oldSelf.sealed.keep) && isCIDR(oldSelf.sealed.keep) && isCIDR(self.sealed.keep) && cidr(oldSelf.sealed.keep).containsCIDR(cidr(self.sealed.keep)))))))",message="a seal is undone only by a new epoch",fieldPath=".sealed"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.sealed) || (has(self.observedEpoch) && self.observedEpoch > oldSelf.sealed.epoch) || (has(self.sealed) && (self.sealed.epoch > oldSelf.sealed.epoch || (self.sealed.epoch == oldSelf.sealed.epoch && (!has(self.sealed.keep) || self.sealed.keep.size() == 0 || (has(oldSelf.sealed.keep) && isCIDR(oldSelf.sealed.keep) && isCIDR(self.sealed.keep) && cidr(oldSelf.sealed.keep).containsCIDR(cidr(self.sealed.keep)))))))",message="a seal is undone only by a new epoch",fieldPath=".sealed"
 type AddressRangeStatus struct {
 	// The epoch the owning agent acts on.
 	// +optional
@@ -156,7 +156,7 @@ type RangeSeal struct {
 	// The keep it answers; empty: all of the range is given back.
 	// +optional
 	// +kubebuilder:validation:MaxLength=43
-	// +kubebuilder:validation:XValidation:rule="self == '' || isCIDR(self)",message="keep is a CIDR, or empty to give all of it back"
+	// +kubebuilder:validation:XValidation:rule="self.size() == 0 || isCIDR(self)",message="keep is a CIDR, or empty to give all of it back"
 	Keep string `json:"keep,omitempty"`
 }
 
