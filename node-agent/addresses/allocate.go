@@ -27,18 +27,18 @@ func (l *Ledger) allocate(dst []netip.Addr, k Key, req Request) ([]netip.Addr, e
 		return nil, err
 	}
 	l.mu.Lock()
-	h, held := l.holdings[k]
+	h, held := l.holdings.getOrAdd(k)
 	var err error
 	if held {
 		err = h.satisfies(req.Want)
-	} else if h.pair, err = l.choose(req); err == nil {
-		l.holdings[k] = h
+	} else if err = l.choose(req, h); err != nil {
+		l.holdings.remove(k)
+	}
+	if err == nil {
+		dst = h.appendTo(dst)
 	}
 	l.mu.Unlock()
-	if err != nil {
-		return nil, err
-	}
-	return h.appendTo(dst), nil
+	return dst, err
 }
 
 // satisfies refuses addresses asked for by name that are not the ones held.
@@ -51,38 +51,33 @@ func (h *holding) satisfies(want []netip.Addr) error {
 	return nil
 }
 
-// choose takes an address of each family, or none.
-func (l *Ledger) choose(req Request) (pair [2]netip.Addr, err error) {
+// choose puts an address of each family into h, or none.
+func (l *Ledger) choose(req Request, h *holding) error {
 	families := req.Families
 	if families == 0 {
 		families = l.spans.families()
 	}
-	var asked Families
-	for _, a := range req.Want {
-		if asked&FamilyOf(a) != 0 {
-			return pair, refusal("%v were asked for, but an interface gets one %s address", req.Want, FamilyOf(a))
+	if len(req.Want) > 0 {
+		asked, err := l.spans.available(req.Want)
+		if err != nil {
+			return err
 		}
-		asked |= FamilyOf(a)
-		if err := l.spans.available(a.Unmap()); err != nil {
-			return pair, err
-		}
+		families |= asked
 	}
-	families |= asked
 	if families == 0 {
-		return pair, &allocationError{why: exhausted, text: "this peer owns no range of addresses yet"}
+		return &allocationError{why: exhausted, text: "this peer owns no range of addresses yet"}
 	}
-	for i, family := range [...]Families{V4, V6} {
-		if families&family == 0 {
+	for i := range h.pair {
+		if families&(V4<<i) == 0 {
 			continue
 		}
-		if pair[i], err = l.spans.take(family, req.Want); err != nil {
-			if pair[0].IsValid() {
-				l.free(pair[0])
-			}
-			return [2]netip.Addr{}, err
+		if !l.spans.take(&h.pair[i], i, req.Want) {
+			l.free(&h.pair[0])
+			h.pair[0] = place{}
+			return l.spans.exhausted(i)
 		}
 	}
-	return pair, nil
+	return nil
 }
 
 // spans are the ranges of each family, by first address.
@@ -156,47 +151,63 @@ func (all *spans) find(a netip.Addr) (*span, uint32) {
 	return s, n
 }
 
-// available refuses an address that cannot be given to one who asks for it.
-func (all *spans) available(a netip.Addr) error {
-	s, n := all.find(a)
-	if s == nil {
-		return refusal("%s was asked for, but is in no range that this peer owns", a)
+// available refuses addresses that cannot be given to one who asks for them,
+// and else says of which families they are.
+func (all *spans) available(want []netip.Addr) (asked Families, err error) {
+	for _, a := range want {
+		a = a.Unmap()
+		if asked&FamilyOf(a) != 0 {
+			return 0, refusal("%v were asked for, but an interface gets one %s address", want, FamilyOf(a))
+		}
+		asked |= FamilyOf(a)
+		s, n := all.find(a)
+		if s == nil {
+			return 0, refusal("%s was asked for, but is in no range that this peer owns", a)
+		}
+		if _, withheld := s.withheld[n]; withheld {
+			return 0, refusal("%s was asked for, but is reserved in range %s", a, s.Name)
+		}
+		if s.taken.has(n) {
+			return 0, refusal("%s was asked for, but another pod has it", a)
+		}
+		if !s.inside(n) {
+			return 0, refusal("%s was asked for, but that part of range %s is being given back", a, s.Name)
+		}
 	}
-	if _, withheld := s.withheld[n]; withheld {
-		return refusal("%s was asked for, but is reserved in range %s", a, s.Name)
-	}
-	if s.taken.has(n) {
-		return refusal("%s was asked for, but another pod has it", a)
-	}
-	if !s.inside(n) {
-		return refusal("%s was asked for, but that part of range %s is being given back", a, s.Name)
-	}
-	return nil
+	return asked, nil
 }
 
-// take takes the address of a family that was asked for, or the next one.
-func (all *spans) take(family Families, want []netip.Addr) (netip.Addr, error) {
+// take puts into p the address of a family that was asked for, or the next
+// one, and reports whether there was one.
+func (all *spans) take(p *place, family int, want []netip.Addr) bool {
 	for _, a := range want {
-		if a = a.Unmap(); FamilyOf(a) == family {
-			s, n := all.find(a)
-			s.take(n)
-			s.held++
-			return a, nil
+		if a = a.Unmap(); FamilyOf(a) == V4<<family {
+			p.addr = a
+			p.span, p.n = all.find(a)
+			p.span.take(p.n)
+			p.span.held++
+			return true
 		}
 	}
-	spans := all[family>>1]
-	if s := roomiest(spans); s != nil {
-		if n, ok := s.pick(); ok {
-			s.held++
-			return s.addr(n), nil
-		}
+	s := roomiest(all[family])
+	if s == nil {
+		return false
 	}
-	if len(spans) == 0 {
-		return netip.Addr{}, &allocationError{why: exhausted,
-			text: fmt.Sprintf("this peer owns no range of %s addresses yet", family)}
+	n, ok := s.pick()
+	if !ok {
+		return false
 	}
-	return netip.Addr{}, &allocationError{why: exhausted,
-		text: fmt.Sprintf("no %s address is free in the %d range(s) that this peer owns", family, len(spans))}
+	s.held++
+	p.addr, p.span, p.n = s.addr(n), s, n
+	return true
+}
+
+func (all *spans) exhausted(family int) error {
+	text := fmt.Sprintf("no %s address is free in the %d range(s) that this peer owns", V4<<family, len(all[family]))
+	if len(all[family]) == 0 {
+		text = fmt.Sprintf("this peer owns no range of %s addresses yet", V4<<family)
+	}
+	return &allocationError{why: exhausted, text: text}
 }
 
 // roomiest is the first range of which an eighth is free, or else the first

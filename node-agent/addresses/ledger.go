@@ -4,42 +4,12 @@
 package addresses
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
 )
-
-// holding is what one attachment has. Two addresses, one of each family, lie
-// in place, so that allocating needs no memory; more come only from a kernel
-// that somebody else has written to.
-type holding struct {
-	pair [2]netip.Addr
-	more []netip.Addr
-}
-
-func (h *holding) has(a netip.Addr) bool {
-	return h.pair[0] == a || h.pair[1] == a || slices.Contains(h.more, a)
-}
-
-func (h *holding) add(a netip.Addr) {
-	for i := range h.pair {
-		if !h.pair[i].IsValid() {
-			h.pair[i] = a
-			return
-		}
-	}
-	h.more = append(h.more, a)
-}
-
-func (h *holding) appendTo(dst []netip.Addr) []netip.Addr {
-	for _, a := range h.pair {
-		if a.IsValid() {
-			dst = append(dst, a)
-		}
-	}
-	return append(dst, h.more...)
-}
 
 // Ledger is the peer's allocation. It is safe for concurrent use.
 type Ledger struct {
@@ -48,7 +18,7 @@ type Ledger struct {
 	mu       sync.Mutex
 	ranges   []Range // as they were set
 	spans    spans
-	holdings map[Key]holding
+	holdings holdings
 	// shared counts, for an address held more than once, the holders beyond the
 	// first. It happens only if the kernel says so; the address is free when
 	// the last of them is gone.
@@ -57,7 +27,7 @@ type Ledger struct {
 
 // NewLedger returns a ledger without ranges, from which nothing is allocated.
 func NewLedger() *Ledger {
-	return &Ledger{holdings: map[Key]holding{}, shared: map[netip.Addr]int{}}
+	return &Ledger{holdings: newHoldings(), shared: map[netip.Addr]int{}}
 }
 
 // SetGate sets what is asked before each allocation: the lease and the start-up
@@ -110,25 +80,33 @@ func (l *Ledger) SetRanges(ranges []Range) {
 	}
 }
 
-// seed counts all that is held in the spans, which are new. The search begins
-// after the highest address in use: those below it were used last.
+// seed counts all that is held in the spans, which are new.
 func (l *Ledger) seed() {
-	seen := make(map[netip.Addr]struct{}, len(l.holdings))
-	for _, h := range l.holdings {
-		for _, a := range h.appendTo(nil) {
-			if _, again := seen[a]; again {
-				l.shared[a]++
+	seen := map[netip.Addr]struct{}{}
+	for h := range l.holdings.all() {
+		for p := range h.places() {
+			p.span, p.n = l.spans.find(p.addr)
+			if _, again := seen[p.addr]; again {
+				l.shared[p.addr]++
 				continue
 			}
-			seen[a] = struct{}{}
-			if s, n := l.spans.find(a); s != nil {
-				s.take(n)
-				s.held++
-				if s.inside(n) && n >= s.next {
-					s.next = n + 1
-				}
-			}
+			seen[p.addr] = struct{}{}
+			p.count()
 		}
+	}
+}
+
+// count marks the address as taken in its range. The search for the next one
+// begins after the highest in use: those below it were used last.
+func (p *place) count() {
+	s := p.span
+	if s == nil {
+		return
+	}
+	s.take(p.n)
+	s.held++
+	if s.inside(p.n) && p.n >= s.next {
+		s.next = p.n + 1
 	}
 }
 
@@ -137,41 +115,40 @@ func (l *Ledger) seed() {
 func (l *Ledger) Hold(k Key, addrs []netip.Addr) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	h := l.holdings[k]
+	h, _ := l.holdings.getOrAdd(k)
 	for _, a := range addrs {
 		a = a.Unmap()
 		if !a.IsValid() || h.has(a) {
 			continue
 		}
-		if l.heldBy(a) {
+		p := place{addr: a}
+		p.span, p.n = l.spans.find(a)
+		if l.heldBy(p) {
 			l.shared[a]++
-		} else if s, n := l.spans.find(a); s != nil {
-			s.take(n)
-			s.held++
-			if s.inside(n) && n >= s.next {
-				s.next = n + 1
-			}
+		} else {
+			p.count()
 		}
-		h.add(a)
+		h.add(p)
 	}
-	if h.pair[0].IsValid() {
-		l.holdings[k] = h
+	if !h.pair[0].addr.IsValid() {
+		l.holdings.remove(k)
 	}
 }
 
-// heldBy reports whether any attachment has a. In a range that is read off its
-// bits; outside of the ranges, where nothing is counted, all are looked at.
-func (l *Ledger) heldBy(a netip.Addr) bool {
-	if s, n := l.spans.find(a); s != nil {
-		if !s.taken.has(n) {
+// heldBy reports whether any attachment has the address. In a range that is
+// read off its bits; outside of the ranges, where nothing is counted, all are
+// looked at.
+func (l *Ledger) heldBy(p place) bool {
+	if s := p.span; s != nil {
+		if !s.taken.has(p.n) {
 			return false
 		}
-		if _, withheld := s.withheld[n]; !withheld {
+		if _, withheld := s.withheld[p.n]; !withheld {
 			return true
 		}
 	}
-	for _, h := range l.holdings {
-		if h.has(a) {
+	for h := range l.holdings.all() {
+		if h.has(p.addr) {
 			return true
 		}
 	}
@@ -183,35 +160,33 @@ func (l *Ledger) heldBy(a netip.Addr) bool {
 // cannot free the next one's.
 func (l *Ledger) Release(k Key) bool {
 	l.mu.Lock()
-	h, held := l.holdings[k]
-	if held {
-		delete(l.holdings, k)
-		for _, a := range h.pair {
-			if a.IsValid() {
-				l.free(a)
-			}
-		}
-		for _, a := range h.more {
-			l.free(a)
-		}
+	defer l.mu.Unlock()
+	h := l.holdings.remove(k)
+	if h == nil {
+		return false
 	}
-	l.mu.Unlock()
-	return held
+	for i := range h.pair {
+		l.free(&h.pair[i])
+	}
+	for i := range h.more {
+		l.free(&h.more[i])
+	}
+	return true
 }
 
-func (l *Ledger) free(a netip.Addr) {
+func (l *Ledger) free(p *place) {
 	if len(l.shared) > 0 {
-		if others := l.shared[a]; others > 1 {
-			l.shared[a] = others - 1
+		if others := l.shared[p.addr]; others > 1 {
+			l.shared[p.addr] = others - 1
 			return
 		} else if others == 1 {
-			delete(l.shared, a)
+			delete(l.shared, p.addr)
 			return
 		}
 	}
-	if s, n := l.spans.find(a); s != nil {
+	if s := p.span; s != nil {
 		s.held--
-		s.give(n)
+		s.give(p.n)
 	}
 }
 
@@ -219,21 +194,24 @@ func (l *Ledger) free(a netip.Addr) {
 func (l *Ledger) Lookup(k Key) []netip.Addr {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	h, held := l.holdings[k]
-	if !held {
+	h := l.holdings.get(k)
+	if h == nil {
 		return nil
 	}
 	return h.appendTo(nil)
 }
 
-// Keys are the attachments that hold addresses, in no order.
+// Keys are the attachments that hold addresses, sorted.
 func (l *Ledger) Keys() []Key {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	keys := make([]Key, 0, len(l.holdings))
-	for k := range l.holdings {
-		keys = append(keys, k)
+	var keys []Key
+	for h := range l.holdings.all() {
+		keys = append(keys, h.key)
 	}
+	slices.SortFunc(keys, func(a, b Key) int {
+		return cmp.Or(cmp.Compare(a.Network, b.Network), cmp.Compare(a.Sandbox, b.Sandbox), cmp.Compare(a.IfName, b.IfName))
+	})
 	return keys
 }
 
@@ -254,9 +232,11 @@ func (l *Ledger) Used(name string) int64 {
 func (l *Ledger) Idle(p netip.Prefix) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, h := range l.holdings {
-		if p.Contains(h.pair[0]) || p.Contains(h.pair[1]) || slices.ContainsFunc(h.more, p.Contains) {
-			return false
+	for h := range l.holdings.all() {
+		for held := range h.places() {
+			if p.Contains(held.addr) {
+				return false
+			}
 		}
 	}
 	return true
