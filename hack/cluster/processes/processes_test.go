@@ -53,7 +53,7 @@ func TestProcessesOutliveOtherThreads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 64 {
+	for range 64 { // of many, some run on whatever thread there is
 		ended := make(chan struct{})
 		go func() { runtime.LockOSThread(); close(ended) }()
 		<-ended

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -53,6 +54,12 @@ func (s *Spawner) loop(steps []func() error, ready chan<- error) {
 	// Never unlocked: the thread has namespaces of its own, so it must end
 	// with this goroutine instead of going back to the scheduler.
 	runtime.LockOSThread()
+	if unix.Gettid() == unix.Getpid() {
+		// The process's first thread never ends: Go parks it. While it is
+		// locked here, the next goroutine gets another.
+		s.elsewhere(steps, ready)
+		return
+	}
 	defer close(s.done)
 	for _, step := range steps {
 		if err := step(); err != nil {
@@ -68,6 +75,14 @@ func (s *Spawner) loop(steps []func() error, ready chan<- error) {
 		}
 		j.answer <- j.run()
 	}
+}
+
+func (s *Spawner) elsewhere(steps []func() error, ready chan<- error) {
+	locked := make(chan struct{})
+	tell := func() error { close(locked); return nil }
+	go s.loop(append([]func() error{tell}, steps...), ready)
+	<-locked
+	runtime.UnlockOSThread()
 }
 
 // Do runs f on the spawner's thread, one at a time. A socket that f opens
@@ -126,12 +141,11 @@ func EnterNet(ns *os.File) func() error {
 // program ends.
 func NewNet() (*os.File, error) {
 	var file *os.File
-	s, err := NewSpawner(func() error {
+	s, err := NewSpawner(func() (err error) {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			return fmt.Errorf("making a network namespace (it takes root, or a user namespace: unshare -Urn): %w", err)
 		}
-		f, err := os.Open("/proc/thread-self/ns/net")
-		file = f
+		file, err = openNet()
 		return err
 	})
 	if err != nil {
@@ -139,6 +153,32 @@ func NewNet() (*os.File, error) {
 	}
 	s.Close()
 	return file, nil
+}
+
+// nextDescriptor spreads namespaces over high descriptor numbers, so that a
+// path given out by NetPath does not soon come to mean another namespace.
+var nextDescriptor atomic.Uint32
+
+const firstDescriptor = 256
+
+func openNet() (*os.File, error) {
+	const path = "/proc/thread-self/ns/net"
+	low, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("opening a network namespace: %w", err)
+	}
+	defer low.Close()
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return nil, fmt.Errorf("asking how many files may be open: %w", err)
+	}
+	span := min(max(limit.Cur, 2*firstDescriptor)-firstDescriptor, 1<<16)
+	at := firstDescriptor + uint64(nextDescriptor.Add(1))%span
+	fd, err := unix.FcntlInt(low.Fd(), unix.F_DUPFD_CLOEXEC, int(at))
+	if err != nil {
+		return nil, fmt.Errorf("keeping a network namespace open: %w", err)
+	}
+	return os.NewFile(uintptr(fd), path), nil
 }
 
 // NetPath is the path under which every process of the machine can open the

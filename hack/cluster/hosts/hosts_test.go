@@ -1,0 +1,196 @@
+// Copyright The Selvage Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package hosts
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// patience is how long an answer may take on a slow machine; nothing waits
+// that long where all is well.
+const patience = 30 * time.Second
+
+func newNet(t *testing.T) *Net {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Fatal("NOT RUN: making network namespaces takes root. Run as root, or in a user namespace: unshare -Urnm go test ./...")
+	}
+	n, err := New(t.Context(), "svt", netip.Prefix{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(n.Close)
+	return n
+}
+
+func newHost(t *testing.T, n *Net, name string) *Host {
+	t.Helper()
+	h, err := n.Host(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func TestHostsReachEachOtherUntilTheLinkIsCut(t *testing.T) {
+	n := newNet(t)
+	one, two := newHost(t, n, "host1"), newHost(t, n, "host2")
+	for _, to := range []netip.Addr{two.Address, two.Address6} {
+		if err := one.Ping(t.Context(), to, patience); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stream, err := one.StartPing(two.Address, 10*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-stream.first
+	if got := stream.Stop(patience); got.Lost() != 0 {
+		t.Errorf("on a whole link: %+v", got)
+	}
+	if err := two.Cut(); err != nil {
+		t.Fatal(err)
+	}
+	if err := one.Ping(t.Context(), two.Address, 200*time.Millisecond); err == nil {
+		t.Error("an answer through a cut link")
+	}
+	if err := two.Heal(); err != nil {
+		t.Fatal(err)
+	}
+	if err := one.Ping(t.Context(), two.Address, patience); err == nil {
+		return
+	}
+	if err := one.Ping(t.Context(), two.Address, patience); err != nil {
+		t.Errorf("after the link was healed: %v", err)
+	}
+}
+
+func TestNothingLeavesTheNamespaces(t *testing.T) {
+	n := newNet(t)
+	h := newHost(t, n, "host1")
+	for _, to := range []string{"192.0.2.1", "2001:db8::1"} {
+		out, err := h.Command(t.Context(), "ip", "route", "get", to).CombinedOutput()
+		if err == nil || !strings.Contains(strings.ToLower(string(out)), "unreachable") && !strings.Contains(string(out), "No route") {
+			t.Errorf("%s: %s, %v, want it unreachable", to, out, err)
+		}
+	}
+}
+
+func TestAskKnowsWhoAnswers(t *testing.T) {
+	n := newNet(t)
+	one, two := newHost(t, n, "host1"), newHost(t, n, "host2")
+	if err := two.AnswerWithName(7000); err != nil {
+		t.Fatal(err)
+	}
+	for _, to := range []netip.Addr{two.Address, two.Address6} {
+		reply, err := one.Ask(t.Context(), netip.AddrPortFrom(to, 7000), patience)
+		if err != nil || reply.Text != "host2" || reply.From != to {
+			t.Errorf("asking %s: %+v, %v", to, reply, err)
+		}
+	}
+	ear, err := one.Listen(7001)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := two.Say(netip.AddrPortFrom(one.Address, 7001), "hello"); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(patience); len(ear.Heard()) == 0 && time.Now().Before(deadline); {
+		<-time.After(10 * time.Millisecond)
+	}
+	if heard := ear.Heard(); len(heard) != 1 || heard[0] != (Reply{From: two.Address, Text: "hello"}) {
+		t.Errorf("heard %+v", heard)
+	}
+	if err := two.Say(netip.MustParseAddrPort("192.0.2.1:9"), "into the void"); err != nil {
+		t.Errorf("saying something to nobody: %v", err)
+	}
+}
+
+func TestForwardReachesTheCallersLoopback(t *testing.T) {
+	n := newNet(t)
+	h := newHost(t, n, "host1")
+	server, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	go func() {
+		for {
+			conn, err := server.Accept()
+			if err != nil {
+				return
+			}
+			fmt.Fprintln(conn, "welcome")
+			conn.Close()
+		}
+	}()
+	f, err := n.Forward(server.Addr().(*net.TCPAddr).AddrPort())
+	if err != nil {
+		t.Fatal(err)
+	}
+	greeting := func() (line string, err error) {
+		err = h.Do(func() error {
+			conn, err := net.DialTimeout("tcp", f.Address.String(), patience)
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			line, err = bufio.NewReader(conn).ReadString('\n')
+			return err
+		})
+		return line, err
+	}
+	if got, err := greeting(); got != "welcome\n" || err != nil {
+		t.Errorf("through the forwarder: %q, %v", got, err)
+	}
+	f.Cut()
+	if got, err := greeting(); err == nil {
+		t.Errorf("through a cut forwarder: %q", got)
+	}
+	f.Heal()
+	if got, err := greeting(); got != "welcome\n" || err != nil {
+		t.Errorf("through the healed forwarder: %q, %v", got, err)
+	}
+}
+
+func TestPodsAndProcessesEndWithTheirHost(t *testing.T) {
+	n := newNet(t)
+	h := newHost(t, n, "host1")
+	pod, err := h.NewPod("web")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := pod.Ping(t.Context(), netip.MustParseAddr("127.0.0.1"), patience); err != nil {
+		t.Error(err)
+	}
+	out, err := pod.Command(t.Context(), "ip", "-o", "link").CombinedOutput()
+	if err != nil || strings.Count(string(out), "\n") != 1 {
+		t.Errorf("a new pod has more than a loopback: %s, %v", out, err)
+	}
+	p, err := h.StartProcess("sleep", filepath.Join(t.TempDir(), "log"), exec.Command("sleep", "600"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Close()
+	if err := p.Wait(t.Context()); err == nil {
+		t.Error("the process was not killed")
+	}
+	if _, err := os.Stat(pod.NetNS); err == nil {
+		t.Error("the pod's namespace is still open")
+	}
+	if err := pod.AnswerWithName(7000); err == nil {
+		t.Error("a socket in a closed namespace")
+	}
+}
