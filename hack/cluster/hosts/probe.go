@@ -151,11 +151,15 @@ type Pings struct {
 // Lost is how many were never answered.
 func (p Pings) Lost() int { return p.Sent - p.Received }
 
-// Ping sends one ICMP echo request and waits for its answer.
+// pingInterval is how often Ping repeats itself: a single request may be lost
+// while a switch or a neighbour is still finding out who is where.
+const pingInterval = 100 * time.Millisecond
+
+// Ping sends ICMP echo requests until one is answered.
 func (n *Namespace) Ping(ctx context.Context, to netip.Addr, wait time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	stream, err := n.StartPing(to, wait)
+	stream, err := n.StartPing(to, pingInterval)
 	if err != nil {
 		return err
 	}
