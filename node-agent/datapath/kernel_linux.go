@@ -4,18 +4,64 @@
 package datapath
 
 import (
-	"context"
 	"errors"
+	"fmt"
+	"hash/fnv"
 	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
 )
 
 // Kernel is the datapath of the host it was opened in. All methods are safe for
 // concurrent use.
 type Kernel struct {
-	opts Options
+	opts   Options
+	hostNS int
+	jobs   chan job
+	closed chan struct{}
+	once   sync.Once
+	// running counts the goroutines that Close waits for.
+	running sync.WaitGroup
+	// dying wakes the reaper.
+	dying chan struct{}
+	// pods holds one key's calls apart: a lock for each of a few classes of keys.
+	pods [64]sync.Mutex
+	// repair is held, for writing, while Set puts pod routes back: between its
+	// reading and its writing no pod may go.
+	repair sync.RWMutex
+	// set lets one Set run at a time.
+	set sync.Mutex
+	// node is what Attach needs to know of the last Set.
+	node atomic.Pointer[nodeState]
+	// forwarded says which families' forwarding has been seen to be on.
+	forwarding sync.Mutex
+	forwarded  [2]bool
+	missing    atomic.Pointer[[]string]
+	// crash stops tests between the steps of a change.
+	crash func(step string) error
 }
 
-var errUnfinished = errors.New("datapath: not yet")
+// nodeState is the part of the node's state that every pod's routes depend on.
+type nodeState struct {
+	mtu     int
+	sources []netip.Addr
+	pools   []netip.Prefix
+}
+
+// source is the address that the node speaks to a pod from.
+func (n *nodeState) source(pod netip.Addr) netip.Addr {
+	at := slices.IndexFunc(n.sources, func(a netip.Addr) bool { return a.Is4() == pod.Is4() })
+	if at < 0 {
+		return netip.Addr{}
+	}
+	return n.sources[at]
+}
+
+// errCrash is what tests stop a change with.
+var errCrash = errors.New("crashed")
 
 // Open prepares the datapath in the caller's network namespace (or that of
 // opts.NetNS), and finishes what an earlier process left dying.
@@ -24,56 +70,157 @@ func Open(opts Options) (*Kernel, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Kernel{opts: opts}, nil
+	path := opts.NetNS
+	if path == "" {
+		path = "/proc/thread-self/ns/net"
+	}
+	ns, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("opening the host's network namespace %s: %w", path, err)
+	}
+	k := &Kernel{
+		opts: opts, hostNS: ns, jobs: make(chan job), closed: make(chan struct{}), dying: make(chan struct{}, 1),
+		crash: func(string) error { return nil },
+	}
+	if err := k.start(); err != nil {
+		return nil, errors.Join(err, k.Close())
+	}
+	return k, nil
 }
 
-// Attach gives a pod its interface. It may be repeated; failure leaves nothing
-// behind.
-func (k *Kernel) Attach(req AttachRequest) (Interfaces, error) { return Interfaces{}, errUnfinished }
-
-// Detach takes a pod's interface away: once it returns nil the addresses are
-// not heard any more and may be given to another. An unknown one is no error.
-func (k *Kernel) Detach(network, sandbox, ifname string) error { return errUnfinished }
-
-// Lookup reads one attachment from the kernel; false if there is none.
-func (k *Kernel) Lookup(network, sandbox, ifname string) (Attachment, bool, error) {
-	return Attachment{}, false, errUnfinished
+func (k *Kernel) start() error {
+	for range workers() {
+		if err := k.startWorker(); err != nil {
+			return err
+		}
+	}
+	var reaper *socket
+	err := k.do(func(w *worker) (err error) {
+		if err := w.host.deleteGroup(dyingGroup); err != nil {
+			return explainPermission(err)
+		}
+		node, err := w.host.firstNodeState(k.opts)
+		if err != nil {
+			return err
+		}
+		k.node.Store(node)
+		reaper, err = openSocket()
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	k.running.Add(1)
+	go k.reap(reaper)
+	return nil
 }
 
-// Check verifies that an attachment is as Attach made it.
-func (k *Kernel) Check(a Attachment) error { return errUnfinished }
-
-// Watch subscribes to interfaces going, then returns all that are there, the
-// dying ones included. From then on, until ctx ends, each attachment whose link
-// is gone is reported, from one goroutine. A key whose link was replaced by a
-// live one is not reported.
-func (k *Kernel) Watch(ctx context.Context, onGone func(Attachment)) ([]Attachment, error) {
-	return nil, errUnfinished
+func explainPermission(err error) error {
+	if errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("the datapath needs the capability CAP_NET_ADMIN in the host's network namespace: %w", err)
+	}
+	return err
 }
 
-// Dump reads all attachments from the kernel, the dying ones included.
-func (k *Kernel) Dump() ([]Attachment, error) { return nil, errUnfinished }
-
-// CutOff takes an attachment's host side down, or brings it and its routes back.
-func (k *Kernel) CutOff(a Attachment, down bool) error { return errUnfinished }
-
-// Underlay says what to report to the other peers: those of the node's
-// addresses that this host has, the one that tunnels use first, and the
-// hardware address of its VTEP (of its network card where direct traffic is
-// taken).
-func (k *Kernel) Underlay(nodeAddrs []netip.Addr) (addrs []netip.Addr, mac string, err error) {
-	return nil, "", errUnfinished
+// Close gives up the handles. It changes nothing in the kernel, but for ending
+// what is dying: pods keep talking.
+func (k *Kernel) Close() error {
+	k.once.Do(func() {
+		close(k.closed)
+		k.running.Wait()
+		_ = unix.Close(k.hostNS)
+	})
+	return nil
 }
 
-// Set brings the kernel to the desired state: it reads, plans and applies. It
-// is idempotent and is to be called again from time to time, since others
-// (network managers, people) change the kernel too.
-func (k *Kernel) Set(d Desired) error { return errUnfinished }
+func (k *Kernel) isClosed() bool {
+	select {
+	case <-k.closed:
+		return true
+	default:
+		return false
+	}
+}
+
+// lockPod lets no other call work on this host interface, nor Set on any; the
+// result undoes it.
+func (k *Kernel) lockPod(name string) (unlock func()) {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(name))
+	m := &k.pods[h.Sum32()%uint32(len(k.pods))]
+	m.Lock()
+	k.repair.RLock()
+	return func() {
+		k.repair.RUnlock()
+		m.Unlock()
+	}
+}
+
+// prepared returns what an Attach needs, once the host forwards the families.
+func (k *Kernel) prepared(addrs []netip.Addr) (nodeState, error) {
+	for _, a := range addrs {
+		if err := k.forward(a.Is6()); err != nil {
+			return nodeState{}, err
+		}
+	}
+	return *k.node.Load(), nil
+}
 
 // Missing lists, for people, features that this kernel lacks and that the
 // datapath does without.
-func (k *Kernel) Missing() []string { return nil }
+func (k *Kernel) Missing() []string {
+	if m := k.missing.Load(); m != nil {
+		return slices.Clone(*m)
+	}
+	return nil
+}
 
-// Close gives up the handles. It changes nothing in the kernel: pods keep
-// talking.
-func (k *Kernel) Close() error { return nil }
+// Lookup reads one attachment from the kernel; false if there is none, or it is
+// dying.
+func (k *Kernel) Lookup(network, sandbox, ifname string) (Attachment, bool, error) {
+	var a Attachment
+	var found bool
+	err := k.do(func(w *worker) error {
+		l, err := w.host.linkByName(hostName(k.opts.Prefix, network, sandbox, ifname))
+		if err != nil || l == nil {
+			return err
+		}
+		a, found = k.opts.attachment(*l)
+		found = found && len(a.Addresses) > 0 && !a.Dying
+		return nil
+	})
+	if !found {
+		a = Attachment{}
+	}
+	return a, found, err
+}
+
+// Check verifies that an attachment is as Attach made it.
+func (k *Kernel) Check(a Attachment) error {
+	now, found, err := k.Lookup(a.Network, a.Sandbox, a.IfName)
+	if err != nil {
+		return err
+	}
+	if !found {
+		return fmt.Errorf("interface %s of sandbox %s is gone", a.IfName, a.Sandbox)
+	}
+	if len(a.Addresses) > 0 && !slices.Equal(now.Addresses, a.Addresses) {
+		return fmt.Errorf("interface %s of sandbox %s has %v, not %v", a.IfName, a.Sandbox, now.Addresses, a.Addresses)
+	}
+	if !now.Up {
+		return fmt.Errorf("interface %s of sandbox %s has been cut off", a.IfName, a.Sandbox)
+	}
+	return k.do(func(w *worker) error {
+		routes, err := w.host.routes()
+		if err != nil {
+			return err
+		}
+		for _, addr := range now.Addresses {
+			host := netip.PrefixFrom(addr, addr.BitLen())
+			if !slices.ContainsFunc(routes, func(r routeSpec) bool { return r.dst == host && r.oif == now.Index }) {
+				return fmt.Errorf("the route to %s through %s is missing", addr, now.HostIf)
+			}
+		}
+		return nil
+	})
+}
