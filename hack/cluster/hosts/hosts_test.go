@@ -25,7 +25,7 @@ const patience = 30 * time.Second
 func newNet(t *testing.T) *Net {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Fatal("NOT RUN: making network namespaces takes root. Run as root, or in a user namespace: unshare -Urnm go test ./...")
+		t.Fatal("NOT RUN: making network namespaces takes root. Run as root, or in a user namespace: unshare -Urm go test ./...")
 	}
 	n, err := New(t.Context(), "svt", netip.Prefix{})
 	if err != nil {

@@ -115,6 +115,6 @@ func TestNamespacesAreEnteredByTheThreadAlone(t *testing.T) {
 func requireRoot(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Fatal("NOT RUN: making network namespaces takes root. Run as root, or in a user namespace: unshare -Urnm go test ./...")
+		t.Fatal("NOT RUN: making network namespaces takes root. Run as root, or in a user namespace: unshare -Urm go test ./...")
 	}
 }

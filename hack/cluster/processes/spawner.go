@@ -143,7 +143,7 @@ func NewNet() (*os.File, error) {
 	var file *os.File
 	s, err := NewSpawner(func() (err error) {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			return fmt.Errorf("making a network namespace (it takes root, or a user namespace: unshare -Urn): %w", err)
+			return fmt.Errorf("making a network namespace (it takes root, or a user namespace: unshare -Ur): %w", err)
 		}
 		file, err = openNet()
 		return err
