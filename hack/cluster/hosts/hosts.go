@@ -20,7 +20,6 @@ import (
 	"sync"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"github.com/selvage-net/selvage/hack/cluster/processes"
@@ -229,7 +228,13 @@ func newNamespace(name string) (*Namespace, error) {
 		return nil, err
 	}
 	n := &Namespace{Name: name, NetNS: processes.NetPath(file), file: file, spawner: spawner}
-	if n.link, err = netlink.NewHandleAt(netns.NsHandle(file.Fd()), unix.NETLINK_ROUTE); err != nil {
+	// On the namespace's own thread: to enter it and come back would take
+	// rights over the caller's namespace, which a user namespace lacks.
+	err = n.Do(func() (err error) {
+		n.link, err = netlink.NewHandle(unix.NETLINK_ROUTE)
+		return err
+	})
+	if err != nil {
 		n.Close()
 		return nil, fmt.Errorf("opening netlink in %s: %w", name, err)
 	}
