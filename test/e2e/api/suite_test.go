@@ -15,10 +15,14 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/selvage-net/selvage/api/v1alpha1"
 	"github.com/selvage-net/selvage/hack/cluster/controlplane"
 )
 
@@ -114,6 +118,8 @@ func grantAllButGlass(ctx context.Context, admin client.Client) {
 		Rules: []rbacv1.PolicyRule{{
 			APIGroups: []string{"net.selvage.dev", "coordination.k8s.io"}, Resources: []string{"*"},
 			Verbs: []string{"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"},
+		}, {
+			APIGroups: []string{"apiextensions.k8s.io"}, Resources: []string{"customresourcedefinitions"}, Verbs: []string{"delete"},
 		}},
 	})).To(Succeed())
 }
@@ -146,7 +152,11 @@ func account(ctx context.Context, cp *controlplane.ControlPlane, namespace, name
 
 func as(path string, config *rest.Config) caller {
 	GinkgoHelper()
-	c, err := client.New(config, client.Options{})
+	all := runtime.NewScheme()
+	Expect(scheme.AddToScheme(all)).To(Succeed())
+	Expect(apiextensionsv1.AddToScheme(all)).To(Succeed())
+	Expect(v1alpha1.AddToScheme(all)).To(Succeed())
+	c, err := client.New(config, client.Options{Scheme: all})
 	Expect(err).NotTo(HaveOccurred())
 	return caller{Client: c, kubeconfig: path}
 }
