@@ -1,0 +1,311 @@
+// Copyright The Selvage Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/gofrs/flock"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/selvage-net/selvage/hack/cluster/controlplane"
+)
+
+// serving is what the daemon is told.
+type serving struct {
+	install           []string
+	controllerManager bool
+	controllers       []string
+}
+
+func (s *serving) addFlags(f *pflag.FlagSet) {
+	f.StringArrayVar(&s.install, "install", nil, "a kustomize folder to apply, such as config/default; may be repeated")
+	f.BoolVar(&s.controllerManager, "controller-manager", false, "also run kube-controller-manager")
+	f.StringSliceVar(&s.controllers, "controllers", nil, "the controllers it runs (default all)")
+}
+
+func (s *serving) args() []string {
+	var args []string
+	for _, dir := range s.install {
+		args = append(args, "--install="+dir)
+	}
+	if s.controllerManager {
+		args = append(args, "--controller-manager")
+	}
+	if len(s.controllers) > 0 {
+		args = append(args, "--controllers="+strings.Join(s.controllers, ","))
+	}
+	return args
+}
+
+// state is what the daemon says of itself once it is ready.
+type state struct {
+	PID        int    `json:"pid"`
+	Server     string `json:"server"`
+	Kubeconfig string `json:"kubeconfig"`
+	Kubectl    string `json:"kubectl"`
+}
+
+func (c *cluster) statePath() string { return filepath.Join(c.dir, "state.json") }
+func (c *cluster) logPath() string   { return filepath.Join(c.dir, "cluster.log") }
+
+// lock is held by the daemon as long as it lives: the kernel lets go of it
+// however the daemon ends, so a state file alone is never believed.
+func (c *cluster) lock() *flock.Flock { return flock.New(filepath.Join(c.dir, "lock")) }
+
+// errNotUp says what to do.
+var errNotUp = errors.New("the cluster is not up: go run ./hack/cluster up")
+
+// read returns the state of a daemon that lives and is ready.
+func (c *cluster) read() (*state, error) {
+	alive, err := c.alive()
+	if err != nil {
+		return nil, err
+	}
+	if !alive {
+		return nil, errNotUp
+	}
+	data, err := os.ReadFile(c.statePath())
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("the cluster is still booting: see %s", c.logPath())
+	}
+	if err != nil {
+		return nil, err
+	}
+	s := &state{}
+	return s, json.Unmarshal(data, s)
+}
+
+func (c *cluster) alive() (bool, error) {
+	if err := os.MkdirAll(c.dir, 0o755); err != nil {
+		return false, fmt.Errorf("making --dir: %w", err)
+	}
+	lock := c.lock()
+	free, err := lock.TryLock()
+	if err != nil {
+		return false, fmt.Errorf("asking whether the cluster is up: %w", err)
+	}
+	return !free, lock.Unlock()
+}
+
+// serve is the daemon: hidden, started by up.
+func (c *cluster) serve() *cobra.Command {
+	s := &serving{}
+	cmd := &cobra.Command{
+		Use: "serve", Hidden: true, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.runServe(cmd.Context(), s) },
+	}
+	s.addFlags(cmd.Flags())
+	return cmd
+}
+
+func (c *cluster) runServe(ctx context.Context, s *serving) error {
+	lock := c.lock()
+	// Commands that ask whether it is up hold the lock for a moment.
+	asked, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if _, err := lock.TryLockContext(asked, 20*time.Millisecond); err != nil {
+		return fmt.Errorf("another cluster runs in %s already (%w)", c.dir, err)
+	}
+	defer lock.Unlock() //nolint:errcheck // also keeps the garbage collector from closing it before
+	if err := os.WriteFile(lock.Path(), fmt.Appendln(nil, os.Getpid()), 0o600); err != nil {
+		return fmt.Errorf("saying who holds the lock: %w", err)
+	}
+	if err := os.RemoveAll(c.statePath()); err != nil {
+		return err
+	}
+	defer os.Remove(c.statePath())
+	cp, err := controlplane.Start(ctx, controlplane.Options{
+		Dir: c.dir, ControllerManager: s.controllerManager, Controllers: s.controllers, Out: os.Stdout,
+	})
+	if err != nil {
+		return err
+	}
+	defer cp.Stop()
+	for _, dir := range s.install {
+		fmt.Printf("installing %s …\n", dir)
+		if err := cp.Install(ctx, dir); err != nil {
+			return err
+		}
+	}
+	data, err := json.Marshal(state{PID: os.Getpid(), Server: "https://" + cp.Address.String(), Kubeconfig: cp.Kubeconfig, Kubectl: cp.Kubectl})
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(c.statePath()+".new", data, 0o600); err != nil {
+		return err
+	}
+	if err := os.Rename(c.statePath()+".new", c.statePath()); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return nil
+}
+
+func (c *cluster) runUp(ctx context.Context, out io.Writer, s *serving) error {
+	if st, err := c.read(); err == nil {
+		fmt.Fprintf(out, "up already: %s\n", st.Server)
+		return nil
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("finding this program: %w", err)
+	}
+	log, err := os.OpenFile(c.logPath(), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	daemon := exec.Command(self, append([]string{"serve", "--dir=" + c.dir}, s.args()...)...)
+	daemon.Stdout, daemon.Stderr = log, log
+	daemon.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // it outlives this terminal
+	if err := daemon.Start(); err != nil {
+		return fmt.Errorf("starting the cluster: %w", err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- daemon.Wait() }()
+	shown := &tail{path: c.logPath(), out: out}
+	for {
+		shown.copy()
+		if st, err := c.read(); err == nil {
+			fmt.Fprintf(out, "up: %s\nexport KUBECONFIG=%s\n", st.Server, st.Kubeconfig)
+			return nil
+		}
+		select {
+		case err := <-ended:
+			shown.copy()
+			return fmt.Errorf("the cluster did not come up (%w): see %s", err, c.dir)
+		case <-ctx.Done():
+			_ = daemon.Process.Signal(syscall.SIGTERM)
+			<-ended
+			return ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// tail shows what the daemon writes, as it comes.
+type tail struct {
+	path string
+	out  io.Writer
+	at   int64
+}
+
+func (t *tail) copy() {
+	f, err := os.Open(t.path)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	if _, err := f.Seek(t.at, io.SeekStart); err != nil {
+		return
+	}
+	n, _ := io.Copy(t.out, f)
+	t.at += n
+}
+
+// downLimit is more than a clean end takes; then it is killed, which its
+// programs do not survive either.
+const downLimit = 40 * time.Second
+
+func (c *cluster) runDown(ctx context.Context, out io.Writer) error {
+	alive, err := c.alive()
+	if err != nil {
+		return err
+	}
+	if alive {
+		pid, err := c.lockHolder()
+		if err != nil {
+			return err
+		}
+		if err := c.end(ctx, pid); err != nil {
+			return err
+		}
+	}
+	for _, path := range []string{c.statePath(), filepath.Join(c.dir, "etcd")} {
+		if err := os.RemoveAll(path); err != nil {
+			return fmt.Errorf("deleting its data: %w", err)
+		}
+	}
+	fmt.Fprintln(out, map[bool]string{true: "down", false: "down already"}[alive])
+	return nil
+}
+
+// lockHolder is the daemon's process id, which it has written into its lock.
+func (c *cluster) lockHolder() (int, error) {
+	data, err := os.ReadFile(filepath.Join(c.dir, "lock"))
+	if err != nil {
+		return 0, err
+	}
+	var pid int
+	if _, err := fmt.Sscan(string(data), &pid); err != nil || pid <= 1 {
+		return 0, fmt.Errorf("%s does not say which process holds it: %q", filepath.Join(c.dir, "lock"), data)
+	}
+	return pid, nil
+}
+
+func (c *cluster) end(ctx context.Context, pid int) error {
+	ctx, cancel := context.WithTimeout(ctx, downLimit)
+	defer cancel()
+	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
+		return fmt.Errorf("ending process %d: %w", pid, err)
+	}
+	for {
+		if alive, err := c.alive(); err != nil || !alive {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), syscall.Kill(pid, syscall.SIGKILL))
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+func (c *cluster) runStatus(ctx context.Context, out io.Writer, kubeconfig bool) error {
+	st, err := c.read()
+	if err != nil {
+		return err
+	}
+	if kubeconfig {
+		fmt.Fprintln(out, st.Kubeconfig)
+		return nil
+	}
+	cmd := exec.CommandContext(ctx, st.Kubectl, "--kubeconfig="+st.Kubeconfig, "get", "--raw", "/readyz")
+	said, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s does not answer: %w: %s", st.Server, err, said)
+	}
+	fmt.Fprintf(out, "up:      %s (process %d), %s\nlogs:    %s\nexport KUBECONFIG=%s\n", st.Server, st.PID, said, c.dir, st.Kubeconfig)
+	return nil
+}
+
+func (c *cluster) runKubectl(ctx context.Context, args []string) error {
+	st, err := c.read()
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, st.Kubectl, args...)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+st.Kubeconfig)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	err = cmd.Run()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		os.Exit(exit.ExitCode()) // it has said why itself
+	}
+	return err
+}

@@ -1,0 +1,111 @@
+// Copyright The Selvage Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestMain lets up start this test as the daemon.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "serve" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func run(t *testing.T, dir string, args ...string) (string, error) {
+	t.Helper()
+	out := &strings.Builder{}
+	cmd := newCommand()
+	cmd.SetArgs(append([]string{"--dir=" + dir}, args...))
+	cmd.SetOut(out)
+	cmd.SetErr(out)
+	err := cmd.ExecuteContext(context.Background()) // also for cleaning up, when the test's own is over
+	return out.String(), err
+}
+
+func mustRun(t *testing.T, dir string, args ...string) string {
+	t.Helper()
+	out, err := run(t, dir, args...)
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+func TestUpAndDownTwiceAndAfterAKill(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := run(t, dir, "status"); err == nil || !strings.Contains(err.Error(), "cluster up") {
+		t.Errorf("status of nothing: %v, want an error that says how to begin", err)
+	}
+	t.Cleanup(func() { mustRun(t, dir, "down") })
+	for range 2 {
+		mustRun(t, dir, "up")
+		if out := mustRun(t, dir, "up"); !strings.Contains(out, "already") {
+			t.Errorf("up, when it is: %s", out)
+		}
+		if out := mustRun(t, dir, "status"); !strings.Contains(out, "ok") {
+			t.Errorf("status: %s", out)
+		}
+		mustRun(t, dir, "down")
+		if out := mustRun(t, dir, "down"); !strings.Contains(out, "already") {
+			t.Errorf("down, when it is: %s", out)
+		}
+	}
+	mustRun(t, dir, "up")
+	c := &cluster{dir: dir}
+	pid, err := c.lockHolder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(time.Minute); len(using(t, dir)) > 0; {
+		if time.Now().After(deadline) {
+			t.Fatalf("after a kill -9 of the daemon these still run: %s", using(t, dir))
+		}
+		<-time.After(50 * time.Millisecond)
+	}
+	if _, err := run(t, dir, "status"); err == nil {
+		t.Error("status says up after a kill -9")
+	}
+	mustRun(t, dir, "up")
+}
+
+// using lists the programs that have the folder among their arguments.
+func using(t *testing.T, dir string) []string {
+	t.Helper()
+	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, path := range lines {
+		data, err := os.ReadFile(path)
+		if err == nil && strings.Contains(string(data), dir) {
+			found = append(found, fmt.Sprintf("%s: %q", path, data))
+		}
+	}
+	return found
+}
+
+func TestHelpHasExamples(t *testing.T) {
+	for _, c := range append(newCommand().Commands(), newCommand()) {
+		if !c.Hidden && c.Example == "" && c.Name() != "help" && c.Name() != "completion" {
+			t.Errorf("%s has no example", c.Name())
+		}
+	}
+}
