@@ -1,0 +1,78 @@
+// Copyright The Selvage Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"cmp"
+	"net/http"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/selvage-net/selvage/api/v1alpha1"
+)
+
+const defaultNamespace = "selvage-system"
+
+func configFlags() *genericclioptions.ConfigFlags {
+	return genericclioptions.NewConfigFlags(false)
+}
+
+// namespace is where Selvage is installed. The context's namespace is where a
+// person works, which says nothing about that.
+func (s *session) namespace() string {
+	return cmp.Or(*s.config.Namespace, defaultNamespace)
+}
+
+var scheme = func() *runtime.Scheme {
+	sch := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{v1alpha1.AddToScheme, corev1.AddToScheme, coordinationv1.AddToScheme} {
+		if err := add(sch); err != nil {
+			panic(err) // cannot happen: the kinds are compiled in
+		}
+	}
+	return sch
+}()
+
+// mapper knows the few kinds that are used, so that no command begins with
+// asking the API server for all there are.
+func mapper() meta.RESTMapper {
+	m := meta.NewDefaultRESTMapper([]schema.GroupVersion{v1alpha1.GroupVersion, corev1.SchemeGroupVersion, coordinationv1.SchemeGroupVersion})
+	for _, kind := range []string{"AddressPool", "AddressRange", "Peer", "PeerRemoval"} {
+		m.Add(v1alpha1.GroupVersion.WithKind(kind), meta.RESTScopeRoot)
+	}
+	m.Add(corev1.SchemeGroupVersion.WithKind("Node"), meta.RESTScopeRoot)
+	m.Add(corev1.SchemeGroupVersion.WithKind("Pod"), meta.RESTScopeNamespace)
+	m.Add(coordinationv1.SchemeGroupVersion.WithKind("Lease"), meta.RESTScopeNamespace)
+	return m
+}
+
+// client reads and writes the API server directly: no cache, so that every
+// LIST is consistent.
+func (s *session) client() (client.Client, error) {
+	config, err := s.config.ToRESTConfig()
+	if err != nil {
+		return nil, err
+	}
+	config = rest.CopyConfig(config)
+	config.QPS = -1 // a person at a terminal does not flood anybody
+	config.UserAgent = "kubectl-selvage/" + s.version
+	// A warning belongs beside the answer, not into the log.
+	config.WarningHandler = rest.NewWarningWriter(s.ErrOut, rest.WarningWriterOptions{Deduplicate: true})
+	httpClient, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return nil, err
+	}
+	return newClient(config, httpClient)
+}
+
+func newClient(config *rest.Config, httpClient *http.Client) (client.Client, error) {
+	return client.New(config, client.Options{HTTPClient: httpClient, Scheme: scheme, Mapper: mapper()})
+}

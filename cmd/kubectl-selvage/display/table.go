@@ -1,0 +1,131 @@
+// Copyright The Selvage Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package display turns what was read into what is shown: pure functions from
+// typed objects to tables and sentences. Colour is a property of a cell, and
+// whether it is drawn is the writer's choice.
+package display
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/duration"
+	"k8s.io/cli-runtime/pkg/printers"
+)
+
+// Style says what a cell means; a terminal draws it as a colour.
+type Style int
+
+// The styles.
+const (
+	Plain Style = iota
+	Good
+	Warn
+	Bad
+	Faint
+	Strong
+)
+
+var escapes = [...]string{Plain: "", Good: "\x1b[32m", Warn: "\x1b[33m", Bad: "\x1b[31m", Faint: "\x1b[2m", Strong: "\x1b[1m"}
+
+// Cell is one field of a table.
+type Cell struct {
+	Text  string
+	Style Style
+}
+
+// Table is a header and rows. Empty cells are shown as <none>, as kubectl does.
+type Table struct {
+	Header []string
+	Rows   [][]Cell
+}
+
+// Page is where tables and sentences are written.
+type Page struct {
+	io.Writer
+	// Colour draws styles; off, they are left out.
+	Colour bool
+	// Now is the time that ages are counted to.
+	Now time.Time
+	// NoHeaders leaves table headers out.
+	NoHeaders bool
+}
+
+// Style draws text in a style. Control characters are made visible: names and
+// messages come from the cluster, and must not drive the terminal.
+func (p *Page) Style(style Style, text string) string {
+	text = printers.EscapeTerminal(text)
+	if !p.Colour || escapes[style] == "" {
+		return text
+	}
+	return escapes[style] + text + "\x1b[0m"
+}
+
+// Line writes one line in a style.
+func (p *Page) Line(style Style, format string, args ...any) error {
+	_, err := fmt.Fprintln(p, p.Style(style, fmt.Sprintf(format, args...)))
+	return err
+}
+
+// Table writes a table in columns, three spaces apart.
+func (p *Page) Table(t Table) error {
+	rows := t.Rows
+	if !p.NoHeaders && len(t.Header) > 0 {
+		head := make([]Cell, len(t.Header))
+		for i, h := range t.Header {
+			head[i] = Cell{h, Strong}
+		}
+		rows = append([][]Cell{head}, rows...)
+	}
+	var widths []int
+	for _, row := range rows {
+		for i, c := range row {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], utf8.RuneCountInString(printers.EscapeTerminal(shown(c))))
+		}
+	}
+	var b strings.Builder
+	for _, row := range rows {
+		for i, c := range row {
+			text := printers.EscapeTerminal(shown(c))
+			b.WriteString(p.Style(c.Style, shown(c)))
+			if i < len(row)-1 {
+				b.WriteString(strings.Repeat(" ", widths[i]-utf8.RuneCountInString(text)+3))
+			}
+		}
+		b.WriteByte('\n')
+	}
+	_, err := io.WriteString(p, b.String())
+	return err
+}
+
+func shown(c Cell) string {
+	if c.Text == "" {
+		return "<none>"
+	}
+	return c.Text
+}
+
+// Age is how long ago t was, as kubectl writes it.
+func (p *Page) Age(t metav1.Time) string {
+	if t.IsZero() {
+		return "<unknown>"
+	}
+	return duration.HumanDuration(max(0, p.Now.Sub(t.Time)))
+}
+
+// plain makes unstyled cells.
+func plain(texts ...string) []Cell {
+	cells := make([]Cell, len(texts))
+	for i, t := range texts {
+		cells[i].Text = t
+	}
+	return cells
+}
