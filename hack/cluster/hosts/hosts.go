@@ -113,7 +113,7 @@ type Host struct {
 
 // Host makes a machine and plugs it in.
 func (n *Net) Host(name string) (*Host, error) {
-	space, err := newNamespace(name)
+	space, err := newNamespace(name, nameMachine(name))
 	if err != nil {
 		return nil, err
 	}
@@ -217,12 +217,22 @@ type Namespace struct {
 	closed  bool
 }
 
-func newNamespace(name string) (*Namespace, error) {
+// nameMachine gives what runs on the thread a host name of its own.
+func nameMachine(name string) func() error {
+	return func() error {
+		if err := unix.Unshare(unix.CLONE_NEWUTS); err != nil {
+			return fmt.Errorf("giving the host %s its name: %w", name, err)
+		}
+		return unix.Sethostname([]byte(name))
+	}
+}
+
+func newNamespace(name string, steps ...func() error) (*Namespace, error) {
 	file, err := processes.NewNet()
 	if err != nil {
 		return nil, fmt.Errorf("making %s: %w", name, err)
 	}
-	spawner, err := processes.NewSpawner(processes.EnterNet(file))
+	spawner, err := processes.NewSpawner(append(steps, processes.EnterNet(file))...)
 	if err != nil {
 		file.Close()
 		return nil, err

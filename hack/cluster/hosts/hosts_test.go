@@ -180,6 +180,12 @@ func TestPodsAndProcessesEndWithTheirHost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	name := &strings.Builder{}
+	uname := exec.Command("uname", "-n")
+	uname.Stdout = name
+	if err := h.Run(uname); err != nil || name.String() != "host1\n" {
+		t.Errorf("the machine's name is %q, %v", name, err)
+	}
 	h.Close()
 	if err := p.Wait(t.Context()); err == nil {
 		t.Error("the process was not killed")
