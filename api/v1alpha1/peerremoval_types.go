@@ -33,6 +33,7 @@ type PeerRemoval struct {
 
 	// Who inherits, and what the author vouches for.
 	// +optional
+	// +default={}
 	Spec PeerRemovalSpec `json:"spec,omitzero"`
 
 	// How far the removal has come. Ready=True means: removed.

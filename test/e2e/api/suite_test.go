@@ -102,9 +102,9 @@ func introduce(ctx context.Context, cp *controlplane.ControlPlane, namespace str
 	w.bystander = as(path, config)
 
 	grantAllButGlass(ctx, w.admin)
-	bind(ctx, w.admin, "pipeline-edits", "edit", rbacv1.Subject{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: "pipeline"})
+	bind(ctx, w.admin, "pipeline-edits", "edit", subject("pipeline"))
 	bind(ctx, w.admin, "all-but-glass", "all-but-glass",
-		rbacv1.Subject{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: "bystander"},
+		subject("bystander"),
 		rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: "elsewhere", Name: "selvage-controller"},
 		// Agents too, so that it is the policy that refuses them, not RBAC.
 		rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: controlplane.AgentAccount})
@@ -163,8 +163,21 @@ func as(path string, config *rest.Config) caller {
 
 // kubectl runs the real one, and returns all that it prints.
 func (c caller) kubectl(ctx context.Context, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, plane.Kubectl, args...)
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.kubeconfig)
+	return run(ctx, plane, c.kubeconfig, args...)
+}
+
+// kubectl as an administrator of some control plane.
+func kubectl(ctx context.Context, cp *controlplane.ControlPlane, args ...string) (string, error) {
+	return run(ctx, cp, cp.Kubeconfig, args...)
+}
+
+func run(ctx context.Context, cp *controlplane.ControlPlane, kubeconfig string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, cp.Kubectl, args...)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
+}
+
+func subject(user string) rbacv1.Subject {
+	return rbacv1.Subject{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: user}
 }
