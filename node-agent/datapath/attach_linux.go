@@ -236,13 +236,7 @@ func (a *attaching) common(m *message, mac net.HardwareAddr) {
 // record writes the alias and brings the host side up, which has no address of
 // its own, not even a link-local one.
 func (a *attaching) record() error {
-	quiet := linkMessage(unix.RTM_SETLINK, 0, a.index).unless(unix.EAFNOSUPPORT)
-	spec := quiet.nest(unix.IFLA_AF_SPEC)
-	inet6 := quiet.nest(unix.AF_INET6)
-	quiet.attr(unix.IFLA_INET6_ADDR_GEN_MODE, []byte{addrGenNone})
-	inet6()
-	spec()
-	err := a.w.host.send(linkMessage(unix.RTM_SETLINK, 0, a.index).attr(unix.IFLA_IFALIAS, []byte(a.alias)), quiet)
+	err := a.w.host.send(linkMessage(unix.RTM_SETLINK, 0, a.index).attr(unix.IFLA_IFALIAS, []byte(a.alias)), quietMessage(a.index))
 	if err != nil {
 		return fmt.Errorf("recording the addresses in the alias of %s: %w", a.name, err)
 	}
@@ -359,6 +353,18 @@ func anyOf(addr netip.Addr) netip.Addr {
 		return netip.IPv4Unspecified()
 	}
 	return netip.IPv6Unspecified()
+}
+
+// quietMessage keeps a link from making itself a link-local address. A host
+// without IPv6 refuses it, rightly.
+func quietMessage(index int) *message {
+	m := linkMessage(unix.RTM_SETLINK, 0, index).unless(unix.EAFNOSUPPORT)
+	spec := m.nest(unix.IFLA_AF_SPEC)
+	inet6 := m.nest(unix.AF_INET6)
+	m.attr(unix.IFLA_INET6_ADDR_GEN_MODE, []byte{addrGenNone})
+	inet6()
+	spec()
+	return m
 }
 
 // addrGenNone is IN6_ADDR_GEN_MODE_NONE of linux/if_link.h.

@@ -73,6 +73,8 @@ type Options struct {
 	MTU int
 	// NetNS is the path of the host's network namespace; default: the caller's.
 	NetNS string
+	// lacks is what Open or Set found the kernel to lack.
+	lacks lacking
 }
 
 // DefaultOptions are what the zero value of each field stands for.

@@ -39,7 +39,9 @@ type Kernel struct {
 	// forwarded says which families' forwarding has been seen to be on.
 	forwarding sync.Mutex
 	forwarded  [2]bool
-	missing    atomic.Pointer[[]string]
+	// missing and lacks are what the kernel was found to lack.
+	missing atomic.Pointer[[]string]
+	lacks   atomic.Pointer[lacking]
 	// crash stops tests between the steps of a change.
 	crash func(step string) error
 }

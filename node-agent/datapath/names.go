@@ -93,3 +93,12 @@ func interfaceName(name string) error {
 	}
 	return nil
 }
+
+// mustMAC parses what net.HardwareAddr.String wrote.
+func mustMAC(s string) net.HardwareAddr {
+	mac, err := net.ParseMAC(s)
+	if err != nil {
+		return make(net.HardwareAddr, 6) // no step has one that goalOf has not parsed
+	}
+	return mac
+}
