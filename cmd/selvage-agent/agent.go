@@ -1,0 +1,158 @@
+// Copyright The Selvage Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/selvage-net/selvage/api/v1alpha1"
+	"github.com/selvage-net/selvage/node-agent/addresses"
+	"github.com/selvage-net/selvage/node-agent/datapath"
+	"github.com/selvage-net/selvage/node-agent/membership"
+)
+
+// parts are what an agent is wired from.
+type parts struct {
+	agent    *membership.Agent
+	ledger   *addresses.Ledger
+	kernel   *datapath.Kernel
+	store    *membership.Store
+	registry *prometheus.Registry
+	log      *slog.Logger
+	// gone is set to who is told of each pod's end, before the agent begins.
+	gone func(datapath.Attachment)
+}
+
+// assemble opens the state directory and the kernel. The API server need not
+// be there.
+func (o *options) assemble(log *slog.Logger) (_ *parts, err error) {
+	p := &parts{ledger: addresses.NewLedger(), registry: prometheus.NewRegistry(), log: log}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.close())
+		}
+	}()
+	p.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	config, err := o.restConfig(p.registry)
+	if err != nil {
+		return nil, err
+	}
+	scheme, mapper, err := kinds()
+	if err != nil {
+		return nil, err
+	}
+	direct, err := client.New(config, client.Options{Scheme: scheme, Mapper: mapper})
+	if err != nil {
+		return nil, fmt.Errorf("preparing to reach the API server: %w", err)
+	}
+	watches, err := membership.NewWatches(config, scheme, mapper, o.nodeName)
+	if err != nil {
+		return nil, err
+	}
+	if p.store, err = membership.OpenStore(o.stateDir); err != nil {
+		return nil, err
+	}
+	p.kernel, err = datapath.Open(datapath.Options{Encapsulation: o.encapsulation, Port: o.vxlanPort, VNI: o.vxlanID, MTU: o.mtu})
+	if err != nil {
+		return nil, err
+	}
+	metrics, err := membership.NewMetrics(p.registry)
+	if err != nil {
+		return nil, err
+	}
+	hostName, _ := os.Hostname()
+	p.agent, err = membership.New(membership.Config{
+		Name: o.nodeName, Namespace: o.namespace, Version: version, HostName: hostName, LeaseDuration: o.leaseDuration,
+		Headroom: o.wanted(), Store: p.store, Client: direct, Cache: watches, Kernel: p.kernel, Ledger: p.ledger,
+		Sandboxes: membership.NewCRI(o.criSocket), Clock: membership.BootClock{}, Machine: membership.ReadFingerprint,
+		Log: log, Metrics: metrics, Gone: func(at datapath.Attachment) { p.gone(at) },
+	})
+	p.gone = func(at datapath.Attachment) {
+		p.ledger.Release(addresses.Key{Network: at.Network, Sandbox: at.Sandbox, IfName: at.IfName})
+	}
+	return p, err
+}
+
+func (o *options) wanted() *int64 {
+	if o.headroom < 0 {
+		return nil
+	}
+	return &o.headroom
+}
+
+// close lets go of the lock and of handles. The kernel stays as it is.
+func (p *parts) close() error {
+	var errs []error
+	if p.kernel != nil {
+		errs = append(errs, p.kernel.Close())
+	}
+	if p.store != nil {
+		errs = append(errs, p.store.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// restConfig counts the requests sent, so that it can be seen that an
+// allocation sends none.
+func (o *options) restConfig(registry prometheus.Registerer) (*rest.Config, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", o.kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("how to reach the API server: %w (in a pod this is given; elsewhere name a --kubeconfig)", err)
+	}
+	config.QPS, config.Burst = 20, 50
+	config.UserAgent = "selvage-agent/" + version
+	requests := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "selvage", Subsystem: "agent", Name: "api_requests_total", Help: "Requests sent to the API server, by method.",
+	}, []string{"method"})
+	if err := registry.Register(requests); err != nil {
+		return nil, err
+	}
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return counted{next: next, requests: requests}
+	})
+	return config, nil
+}
+
+type counted struct {
+	next     http.RoundTripper
+	requests *prometheus.CounterVec
+}
+
+func (c counted) RoundTrip(r *http.Request) (*http.Response, error) {
+	c.requests.WithLabelValues(r.Method).Inc()
+	return c.next.RoundTrip(r)
+}
+
+// kinds are those that the agent reads and writes. They are known beforehand,
+// so that an agent starts while the API server, or a CRD, is away.
+func kinds() (*runtime.Scheme, meta.RESTMapper, error) {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{v1alpha1.AddToScheme, corev1.AddToScheme, coordinationv1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			return nil, nil, err
+		}
+	}
+	mapper := meta.NewDefaultRESTMapper([]schema.GroupVersion{v1alpha1.GroupVersion, corev1.SchemeGroupVersion, coordinationv1.SchemeGroupVersion})
+	for _, kind := range []string{"Peer", "AddressRange", "AddressPool", "PeerRemoval"} {
+		mapper.Add(v1alpha1.GroupVersion.WithKind(kind), meta.RESTScopeRoot)
+	}
+	mapper.Add(corev1.SchemeGroupVersion.WithKind("Node"), meta.RESTScopeRoot)
+	mapper.Add(coordinationv1.SchemeGroupVersion.WithKind("Lease"), meta.RESTScopeNamespace)
+	return scheme, mapper, nil
+}

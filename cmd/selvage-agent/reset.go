@@ -1,0 +1,147 @@
+// Copyright The Selvage Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/selvage-net/selvage/node-agent/membership"
+)
+
+// pollPeriod is how often reset looks how far the agent has come.
+const pollPeriod = 500 * time.Millisecond
+
+func newReset(o *options) *cobra.Command {
+	cutOff := false
+	cmd := &cobra.Command{
+		Use:   "reset",
+		Short: "Leave the network for good, and wait until that is safe",
+		Long: `Leave the network for good. The node's ranges go back to their pools; reset ends
+once they are safely out of its hands, and then forgets, on this disk and in
+this kernel, that it was a member. An agent that is started afterwards starts
+from scratch.
+
+It works with the agent that runs here, or by itself if none does. Pods that
+hold addresses hold it up: drain the node first, or cut them off. Interrupted
+before the ranges move, it is undone by starting the agent again.`,
+		Example: `  # Drain, then leave:
+  kubectl drain host3 --ignore-daemonsets --delete-emptydir-data
+  selvage-agent reset --node-name=host3
+
+  # Leave at once, whatever runs here:
+  selvage-agent reset --node-name=host3 --cut-off-pods`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return reset(cmd.Context(), o, cutOff, cmd.OutOrStdout()) },
+	}
+	cmd.Flags().BoolVar(&cutOff, "cut-off-pods", false, "cut off the pods that are left, instead of waiting for a drain")
+	return cmd
+}
+
+// progress prints each state once.
+type progress struct {
+	out  io.Writer
+	last string
+}
+
+func (p *progress) show(now membership.Progress) {
+	text := now.Row
+	if now.Waiting != "" {
+		text += ": waiting for " + now.Waiting
+	}
+	if text != p.last {
+		p.last = text
+		fmt.Fprintln(p.out, text)
+	}
+}
+
+func reset(ctx context.Context, o *options, cutOff bool, out io.Writer) error {
+	shown := &progress{out: out}
+	path := filepath.Join(o.runDir, controlSocket)
+	for {
+		now, err := askLeave(ctx, path, cutOff)
+		if errors.Is(err, errNoAgent) {
+			if err := ctx.Err(); err != nil {
+				return interrupted(err)
+			}
+			err = resetAlone(ctx, o, cutOff, shown)
+			if errors.Is(err, membership.ErrRunning) {
+				return fmt.Errorf("%w, but it does not answer at %s: is --run-dir the agent's?", err, path)
+			}
+			return err
+		}
+		if err != nil {
+			return err
+		}
+		if now.Left {
+			fmt.Fprintln(out, "left the network: to join anew, start the agent again")
+			return nil
+		}
+		shown.show(now)
+		select {
+		case <-ctx.Done():
+			return interrupted(ctx.Err())
+		case <-time.After(pollPeriod):
+		}
+	}
+}
+
+func interrupted(err error) error {
+	return fmt.Errorf("interrupted before this node had left (%w): say it again to go on, or restart the agent to cancel as long as no range has moved", err)
+}
+
+// resetAlone leaves without an agent that runs: it is one, that serves nobody.
+func resetAlone(ctx context.Context, o *options, cutOff bool, shown *progress) error {
+	if err := o.validate(); err != nil {
+		return err
+	}
+	log := slog.New(slog.DiscardHandler)
+	if o.verbose {
+		var err error
+		if log, err = o.logger(); err != nil {
+			return err
+		}
+	}
+	p, err := o.assemble(log)
+	if err != nil {
+		return err
+	}
+	err = p.leaveAlone(ctx, cutOff, shown)
+	return errors.Join(err, p.close())
+}
+
+func (p *parts) leaveAlone(ctx context.Context, cutOff bool, shown *progress) error {
+	running, stop := context.WithCancel(ctx)
+	if err := p.agent.Adopt(running); err != nil {
+		stop()
+		return err
+	}
+	p.agent.Leave(cutOff)
+	ended := make(chan error, 1)
+	go func() { ended <- p.agent.Run(running) }()
+	defer func() {
+		stop()
+		<-ended
+	}()
+	for {
+		now := p.agent.Progress()
+		if now.Left {
+			fmt.Fprintln(shown.out, "left the network: to join anew, start the agent")
+			return nil
+		}
+		shown.show(now)
+		select {
+		case <-ctx.Done():
+			return interrupted(ctx.Err())
+		case <-time.After(pollPeriod):
+		}
+	}
+}
