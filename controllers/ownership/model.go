@@ -13,7 +13,9 @@ import (
 
 // Snapshot is what the controller has read. Each list is one consistent LIST
 // (resourceVersion unset) when Consistent is set, else a cache's view: no
-// write is decided on a view that is not consistent.
+// write is made that was decided on a view that is not consistent. The lists
+// are not one transaction: Removals are listed before Peers, and those before
+// Ranges and Leases.
 type Snapshot struct {
 	Consistent bool
 	Pools      []Pool
@@ -248,8 +250,12 @@ type Config struct {
 	// Term, if not empty, is the leader that every unsealed Lease must name
 	// before anything is granted or transferred.
 	Term string
-	// Seed randomises what is picked again after a conflict.
+	// Seed, if not zero, randomises what is picked, so that two writers that
+	// met in a conflict do not meet again for ever.
 	Seed uint64
+
+	// off are rules that a test has switched off to see an invariant break.
+	off rule
 }
 
 // Decision is what is to be done now. Writes are in order: the shell stops a
@@ -259,9 +265,13 @@ type Decision struct {
 	Writes []Write
 	Waits  []Wait
 	Events []Event
-	// Holds are pools on whose behalf removals are held back (mass removal).
+	// Held are pools whose peers' removals are held back: too many at once.
 	Held []string
-	// Recheck is when to decide again though nothing is seen to change; 0: never.
+	// ListPods are nodes whose pods must be listed for the snapshot before
+	// ranges can move: list them (PodsListed) and decide again.
+	ListPods []string
+	// Recheck is when, on the controller's clock, to decide again though
+	// nothing is seen to change; 0: never.
 	Recheck time.Duration
 }
 
