@@ -15,12 +15,15 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/selvage-net/selvage/hack/cluster/controlplane"
 )
 
 func main() {
+	log.SetLogger(logr.Discard()) // controller-runtime asks for one, or complains
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := newCommand().ExecuteContext(ctx)
 	stop()

@@ -18,7 +18,9 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
 // options are what the flags say.
@@ -32,6 +34,7 @@ func main() {
 	if os.Geteuid() != 0 {
 		os.Exit(inUserNamespace())
 	}
+	log.SetLogger(logr.Discard()) // controller-runtime asks for one, or complains
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	// A second Ctrl-C ends it at once; nothing is left over then either.

@@ -79,10 +79,14 @@ func eventually(ctx context.Context, ask func(ctx context.Context) error) error 
 	defer cancel()
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
+	var last error
 	for {
 		err := ask(limit)
 		if err == nil {
 			return nil
+		}
+		if last == nil || limit.Err() == nil {
+			last = err // not that time was up while asking
 		}
 		var final *finalError
 		if errors.As(err, &final) {
@@ -91,7 +95,7 @@ func eventually(ctx context.Context, ask func(ctx context.Context) error) error 
 		select {
 		case <-ticker.C:
 		case <-limit.Done():
-			return fmt.Errorf("after %s: %w", patience, err)
+			return fmt.Errorf("after %s: %w", patience, last)
 		}
 	}
 }
