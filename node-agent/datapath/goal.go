@@ -98,8 +98,9 @@ type builder struct {
 	d    Desired
 	vtep vtep
 	goal state
-	// taken says whom a destination is routed to.
+	// taken says whom a destination is routed to, held which ones pods here have.
 	taken map[netip.Prefix]string
+	held  map[netip.Prefix]bool
 	vteps map[string]string
 	errs  []error
 }
@@ -111,7 +112,7 @@ func goalOf(opts Options, d Desired, now state) (state, error) {
 	if err != nil {
 		return state{}, err
 	}
-	b := builder{opts: opts, d: d, vtep: v, taken: map[netip.Prefix]string{}, vteps: map[string]string{v.mac.String(): d.Name}}
+	b := builder{opts: opts, d: d, vtep: v, taken: map[netip.Prefix]string{}, held: map[netip.Prefix]bool{}, vteps: map[string]string{v.mac.String(): d.Name}}
 	b.goal.pods, b.goal.interfaces = now.pods, now.interfaces
 	b.goal.addresses = d.HostAddresses
 	b.goal.filter = &filter{rules: opts.rulesVersion(), pools: merged(d.Pools)}
@@ -165,7 +166,6 @@ func (b *builder) pods(now []route) {
 			holder[r.dst] = r.dev
 		}
 	}
-	done := map[netip.Prefix]bool{}
 	for _, first := range []bool{true, false} {
 		for _, a := range b.goal.pods {
 			if a.Dying || !a.Up {
@@ -173,10 +173,10 @@ func (b *builder) pods(now []route) {
 			}
 			for _, addr := range a.Addresses {
 				p := netip.PrefixFrom(addr, addr.BitLen())
-				if done[p] || first != (holder[p] == a.HostIf) {
+				if b.held[p] || first != (holder[p] == a.HostIf) {
 					continue
 				}
-				done[p] = true
+				b.held[p] = true
 				b.goal.routes = append(b.goal.routes, route{dst: p, dev: a.HostIf, src: node.source(addr)})
 			}
 		}
@@ -207,6 +207,10 @@ func (b *builder) remote(r Remote) error {
 	var errs []error
 	for _, p := range r.Ranges {
 		if !b.take(p, r.Name) {
+			continue
+		}
+		if b.held[p] {
+			errs = append(errs, fmt.Errorf("%s is held by a pod of this host: routing it there", p))
 			continue
 		}
 		if direct {

@@ -4,6 +4,7 @@
 package datapath
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -260,27 +261,43 @@ func (p *planner) neighbours(now, goal []neighbour) {
 	}
 }
 
-// routes adds and replaces first, and removes then.
+// routes adds, the narrowest first, then replaces, then removes, the widest
+// first. So what covers an address after a change does so before what covered
+// it goes or changes, also where ranges of different sizes overlap.
 func (p *planner) routes(now, goal []route) {
 	there := make(map[routeKey]route, len(now))
 	for _, r := range now {
 		there[r.key()] = r
 	}
 	wanted := make(map[routeKey]bool, len(goal))
+	var added, replaced, removed []route
 	for _, r := range goal {
 		wanted[r.key()] = true
 		old, exists := there[r.key()]
 		switch {
 		case !exists:
-			p.add(step{op: routeAdd, route: r})
+			added = append(added, r)
 		case old != r:
-			p.add(step{op: routeReplace, route: r})
+			replaced = append(replaced, r)
 		}
 	}
 	for _, r := range now {
 		if !wanted[r.key()] {
-			p.remove(step{op: routeDelete, route: r})
+			removed = append(removed, r)
 		}
+	}
+	slices.SortStableFunc(added, func(a, b route) int { return b.dst.Bits() - a.dst.Bits() })
+	slices.SortStableFunc(removed, func(a, b route) int {
+		return cmp.Or(a.dst.Bits()-b.dst.Bits(), b.metric-a.metric)
+	})
+	for _, r := range added {
+		p.add(step{op: routeAdd, route: r})
+	}
+	for _, r := range replaced {
+		p.add(step{op: routeReplace, route: r})
+	}
+	for _, r := range removed {
+		p.remove(step{op: routeDelete, route: r})
 	}
 }
 

@@ -97,10 +97,12 @@ var (
 )
 
 func inPrefix(prefix string) part {
-	return part{kind: partInPrefix, name: prefix, text: fmt.Sprintf("iifname %q", prefix+"*")}
+	return part{kind: partInPrefix, name: prefix, text: "iifname " + prefix + "*"}
 }
 
-func in(name string) part { return part{kind: partIn, name: name, text: fmt.Sprintf("iifname %q", name)} }
+func in(name string) part {
+	return part{kind: partIn, name: name, text: "iifname " + name}
+}
 
 func ofFamily(six bool) part {
 	return part{kind: partFamily, six: six, text: "meta nfproto " + map[bool]string{false: "ipv4", true: "ipv6"}[six]}

@@ -53,7 +53,7 @@ func testTraffic(t *testing.T, f families, opts Options) {
 	}
 	for _, h := range l.hosts {
 		for i, a := range pods[2].addrs {
-			h.ask(netip.Addr{}, a).answered(20)                 // a node to a pod
+			h.ask(netip.Addr{}, a).answered(20)                    // a node to a pod
 			pods[2].ask(netip.Addr{}, h.hostAddrs[i]).answered(20) // a pod to a node
 		}
 	}
