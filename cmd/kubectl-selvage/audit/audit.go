@@ -60,7 +60,7 @@ func (f Finding) String() string { return fmt.Sprintf("%s: %s: %s", f.Invariant,
 func Audit(s *inventory.State) []Finding {
 	var found []Finding
 	rules := []func(*inventory.State) []Finding{
-		ownershipRules, poolRules, ownerRules, leaseRules, underlayRules, podRules,
+		overlapRules, poolRules, ownerRules, leaseRules, underlayRules, podRules,
 	}
 	for _, rule := range rules {
 		found = append(found, rule(s)...)

@@ -58,6 +58,35 @@ func inside(inner, outer string) bool {
 	return i.IsValid() && o.IsValid() && i.Bits() >= o.Bits() && o.Contains(i.Addr())
 }
 
+// overlapRules: no two ranges overlap. Prefixes overlap only if one holds the
+// other, so that in order of address and size each range has to be compared
+// with the innermost ranges that are still open before it. Claims (epoch 0) may
+// overlap for a moment: they are verified before anybody owns them.
+func overlapRules(s *inventory.State) []Finding {
+	if !s.Has(inventory.Ranges) {
+		return nil
+	}
+	var found []Finding
+	var open []*v1alpha1.AddressRange
+	for i := range s.Ranges {
+		r := &s.Ranges[i]
+		cidr := inventory.Prefix(r.Spec.CIDR)
+		if !cidr.IsValid() {
+			found = append(found, Finding{Disjoint, rangeName(r), fmt.Sprintf("%q is not a CIDR", r.Spec.CIDR), false})
+			continue
+		}
+		for len(open) > 0 && !inventory.Prefix(open[len(open)-1].Spec.CIDR).Overlaps(cidr) {
+			open = open[:len(open)-1]
+		}
+		for _, outer := range open {
+			found = append(found, Finding{Disjoint, rangeName(r),
+				fmt.Sprintf("%s overlaps %s of %s", r.Spec.CIDR, outer.Spec.CIDR, rangeName(outer)), r.Spec.Epoch == 0 || outer.Spec.Epoch == 0})
+		}
+		open = append(open, r)
+	}
+	return found
+}
+
 // ownerRules: owners exist, epochs are not ahead, and a removed peer's ranges
 // are where its removal says.
 func ownerRules(s *inventory.State) []Finding {

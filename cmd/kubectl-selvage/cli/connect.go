@@ -6,6 +6,7 @@ package cli
 import (
 	"cmp"
 	"net/http"
+	"strings"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -14,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/selvage-net/selvage/api/v1alpha1"
@@ -61,6 +63,9 @@ func (s *session) client() (client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.nowhere(config) {
+		return nil, clientcmd.ErrEmptyCluster
+	}
 	config = rest.CopyConfig(config)
 	config.QPS = -1 // a person at a terminal does not flood anybody
 	config.UserAgent = "kubectl-selvage/" + s.version
@@ -71,6 +76,13 @@ func (s *session) client() (client.Client, error) {
 		return nil, err
 	}
 	return newClient(config, httpClient)
+}
+
+// nowhere says that the address is only what client-go falls back on when
+// nobody has named a cluster.
+func (s *session) nowhere(config *rest.Config) bool {
+	raw, err := s.config.ToRawKubeConfigLoader().RawConfig()
+	return err == nil && len(raw.Clusters) == 0 && *s.config.APIServer == "" && strings.HasSuffix(config.Host, "localhost:8080")
 }
 
 func newClient(config *rest.Config, httpClient *http.Client) (client.Client, error) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -61,7 +62,7 @@ func explain(err error) string {
 	switch {
 	case clientcmd.IsEmptyConfig(err) || errors.Is(err, clientcmd.ErrEmptyCluster):
 		return "no cluster is configured: name a kubeconfig with --kubeconfig or KUBECONFIG"
-	case clientcmd.IsContextNotFound(err):
+	case clientcmd.IsContextNotFound(err) || absentContext.MatchString(err.Error()):
 		return fmt.Sprintf("%v: kubectl config get-contexts lists those there are", err)
 	case meta.IsNoMatchError(err) || missingKind(err):
 		return "this cluster has no Selvage: its resources (" + v1alpha1.GroupVersion.String() + ") are not installed;" +
@@ -76,6 +77,9 @@ func explain(err error) string {
 	}
 	return err.Error()
 }
+
+// absentContext is what clientcmd says of --context, in no error of its own.
+var absentContext = regexp.MustCompile(`^context ".*" does not exist$`)
 
 // policy says that an admission policy refused, and not the want of a right:
 // its message already says what to do.

@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -83,7 +84,7 @@ func (r *Result) Fresh() bool { return r.Verb == "created" || r.Verb == "replace
 func (o *Operator) Declare(ctx context.Context, req Request) (*Result, error) {
 	replaced := false
 	for range attempts {
-		s, err := o.read(ctx, inventory.Peers, inventory.Removals)
+		s, err := o.read(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -194,10 +195,11 @@ func (o *Operator) awaitGone(ctx context.Context, gone *v1alpha1.PeerRemoval, te
 	return err
 }
 
-// read reads the parts, all of which are needed.
-func (o *Operator) read(ctx context.Context, parts ...inventory.Part) (*inventory.State, error) {
-	s := inventory.Read(ctx, o.Client, o.Namespace, parts...)
-	return s, s.Require(parts...)
+// read reads removals and then peers: whatever became of a removal that is
+// seen, or seen to be gone, its peer shows it.
+func (o *Operator) read(ctx context.Context) (*inventory.State, error) {
+	s := inventory.Read(ctx, o.Client, o.Namespace, inventory.Removals, inventory.Peers)
+	return s, s.Require(inventory.Removals, inventory.Peers)
 }
 
 // WaitError says what was waited for when the time was up, or when the wait
@@ -218,7 +220,7 @@ func (e *WaitError) Error() string {
 // Timeout says that the time was up, and not that somebody interrupted.
 func (e *WaitError) Timeout() bool { return errors.Is(e.Cause, context.DeadlineExceeded) }
 
-// until looks again and again. An API server that does not answer is not the
+// until looks again and again until done, which may be with an error. An API server that does not answer is not the
 // end of a wait: that is told, and tried again.
 func (o *Operator) until(ctx context.Context, done func(context.Context) (bool, error)) error {
 	tick := time.NewTicker(o.Poll)
@@ -227,7 +229,7 @@ func (o *Operator) until(ctx context.Context, done func(context.Context) (bool, 
 		ok, err := done(ctx)
 		switch {
 		case ok:
-			return nil
+			return err
 		case err != nil && ctx.Err() == nil && !transient(err):
 			return err
 		case err != nil && ctx.Err() == nil:
@@ -244,8 +246,9 @@ func (o *Operator) until(ctx context.Context, done func(context.Context) (bool, 
 // transient errors are those that time may cure.
 func transient(err error) bool {
 	var status apierrors.APIStatus
+	var network *url.Error
 	if !errors.As(err, &status) {
-		return true // no answer at all
+		return errors.As(err, &network) // no answer at all
 	}
 	return apierrors.IsServerTimeout(err) || apierrors.IsTimeout(err) || apierrors.IsTooManyRequests(err) ||
 		apierrors.IsServiceUnavailable(err) || apierrors.IsInternalError(err)

@@ -77,7 +77,7 @@ func (o *Operator) look(ctx context.Context, declared *v1alpha1.PeerRemoval) (*i
 // verdict is what became of a removal whose PeerRemoval is gone: cancelled, or
 // done and then deleted by somebody.
 func (o *Operator) verdict(ctx context.Context, declared *v1alpha1.PeerRemoval) error {
-	s, err := o.read(ctx, inventory.Peers, inventory.Removals)
+	s, err := o.read(ctx)
 	if err != nil {
 		return err
 	}
@@ -110,7 +110,7 @@ func withoutNumbers(r *inventory.Removal, line string) string {
 // of it: the peer is current again, or it was too late.
 func (o *Operator) Cancel(ctx context.Context, name string) (*inventory.Removal, error) {
 	for range attempts {
-		s, err := o.read(ctx, inventory.Peers, inventory.Removals)
+		s, err := o.read(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -142,7 +142,7 @@ func (o *Operator) Cancel(ctx context.Context, name string) (*inventory.Removal,
 func (o *Operator) cancelled(ctx context.Context, stands *v1alpha1.PeerRemoval, r *inventory.Removal) (*inventory.Removal, error) {
 	var latest *inventory.Removal
 	err := o.until(ctx, func(ctx context.Context) (bool, error) {
-		s, err := o.read(ctx, inventory.Peers, inventory.Removals)
+		s, err := o.read(ctx)
 		if err != nil {
 			return false, err
 		}

@@ -340,3 +340,15 @@ func discard(ctx context.Context, obj client.Object) {
 		Expect(client.IgnoreNotFound(controller.Update(ctx, obj))).To(Succeed())
 	}
 }
+
+// grantAgain gives an owned range to another peer, past all order.
+func (st *stage) grantAgain(ctx context.Context, name, owner string) *v1alpha1.AddressRange {
+	GinkgoHelper()
+	r := &v1alpha1.AddressRange{}
+	Expect(controller.Get(ctx, client.ObjectKey{Name: name}, r)).To(Succeed())
+	p := st.peers[owner]
+	r.Spec.PreviousOwner, r.Spec.Owner = r.Spec.Owner, &v1alpha1.PeerReference{Name: p.Name, UID: p.UID}
+	r.Spec.Epoch++
+	Expect(controller.Update(ctx, r)).To(Succeed())
+	return r
+}
