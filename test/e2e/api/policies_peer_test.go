@@ -68,6 +68,7 @@ var peerPolicies = []policyRule{
 			{host1, "its agent's taking the phase away", patches(kindPeer, "host1", `status: {phase: null}`)},
 			{host1, "its agent's accepting an address", patches(kindPeer, "host1", `status: {underlay: [192.0.2.1]}`)},
 			{host1, "its agent's adding to its report", patches(kindPeer, "host1", `status: {agent: {leaving: true}, observedGeneration: 7}`)},
+			{impostor, "a service account that has the controller's name alone", patches(kindPeer, "host3", `status: {phase: Fencing}`)},
 			{admin, "an administrator's setting the phase", patches(kindPeer, "host3", `status: {phase: Fencing}`)},
 			{bystander, "breaking the glass without the verb", afterGlass(kindPeer, "host3", patches(kindPeer, "host3", `status: {phase: Fencing}`))},
 		},
