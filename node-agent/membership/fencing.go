@@ -119,7 +119,7 @@ func (a *Agent) fence(ctx context.Context, s *sight) error {
 	if err := a.Store.Update(func(r *Record) { r.fence(uid) }); err != nil {
 		return err
 	}
-	left, err := a.abandon(ctx, "its peer was removed")
+	left, err := a.abandon(ctx, s, "its peer was removed")
 	if err != nil {
 		return err
 	}
@@ -143,7 +143,7 @@ func (a *Agent) fence(ctx context.Context, s *sight) error {
 }
 
 // abandon serves nothing: no lease, no range, no pod, no other peer.
-func (a *Agent) abandon(ctx context.Context, why string) ([]string, error) {
+func (a *Agent) abandon(ctx context.Context, s *sight, why string) ([]string, error) {
 	a.eager.Store(true)
 	a.lease.Drop(errNotTaken)
 	a.forget()
@@ -152,7 +152,14 @@ func (a *Agent) abandon(ctx context.Context, why string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return left, a.setKernel(datapath.Desired{Name: a.Name, Complete: true})
+	if len(a.underlay) == 0 {
+		// Without an address there is no tunnel either.
+		if a.underlay, a.vtep, err = a.Kernel.Underlay(s.nodeAddresses()); err != nil || len(a.underlay) == 0 {
+			a.Log.Debug("the datapath is left as it is", "error", err)
+			return left, nil
+		}
+	}
+	return left, a.setKernel(datapath.Desired{Name: a.Name, Underlay: a.underlay, Complete: true})
 }
 
 // stayOut waits for the PeerRemoval that keeps this node out to be deleted.
@@ -160,7 +167,7 @@ func (a *Agent) stayOut(ctx context.Context, s *sight) error {
 	text := fmt.Sprintf("this node is declared out of the network by PeerRemoval %s: to let it join anew, delete that (kubectl delete peerremoval %s)",
 		a.Name, a.Name)
 	a.settleStance(stance{refuse: errors.New(text), unhealthy: errors.New(text), waiting: text})
-	left, err := a.abandon(ctx, "its node is declared out")
+	left, err := a.abandon(ctx, s, "its node is declared out")
 	if err == nil && len(left) > 0 {
 		return waitFor(fencePeriod, "%s. %d leftover pods to be cut off: %s", text, len(left), brief(left))
 	}

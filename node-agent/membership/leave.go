@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"github.com/selvage-net/selvage/node-agent/datapath"
 )
 
 // leaving is the wish to leave the network for good.
@@ -56,7 +54,7 @@ func (a *Agent) leave(ctx context.Context, s *sight) error {
 		a.mustLook.Store(true)
 		return waitFor(time.Second, "%d ranges of this node to be taken over", owned)
 	}
-	left, err := a.abandon(ctx, "its node has left the network")
+	left, err := a.abandon(ctx, s, "its node has left the network")
 	if err != nil {
 		return err
 	}
@@ -82,8 +80,6 @@ func (a *Agent) clean() error {
 		if err := remover.Remove(); err != nil {
 			return fmt.Errorf("removing the datapath: %w", err)
 		}
-	} else if err := a.Kernel.Set(datapath.Desired{Name: a.Name, Complete: true}); err != nil {
-		return fmt.Errorf("clearing the datapath: %w", err)
 	}
 	return a.Store.Wipe()
 }

@@ -1,0 +1,27 @@
+// Copyright The Selvage Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package agent
+
+import (
+	"testing"
+
+	"github.com/selvage-net/selvage/node-agent/membership"
+)
+
+// Two nodes join, are granted ranges, and their pods talk.
+func TestJoinAndServe(t *testing.T) {
+	s := newStage(t)
+	a, b := newMachine(t), newMachine(t)
+	s.join(a)
+	s.join(b)
+	x, y := a.awaitPod(), b.awaitPod()
+	eventually(t, "pods to reach each other", func() error { return x.reaches(y) })
+	eventually(t, "pods to reach each other", func() error { return y.reaches(x) })
+	if err := a.status(); err != nil {
+		t.Error(err)
+	}
+	a.awaitRow(membership.Resume)
+}
