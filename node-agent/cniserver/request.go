@@ -27,6 +27,12 @@ var supported = func() (versions []string) {
 
 const newest = "1.1.0"
 
+// IPv6 needs 1280; a veth takes no more than 65535.
+const (
+	minMTU = 1280
+	maxMTU = 65535
+)
+
 // netConf is the network configuration, as far as it is looked at. Everything
 // else in it is meant for other plugins of the chain.
 type netConf struct {
@@ -106,6 +112,9 @@ func (r *request) checkConf() *types.Error {
 	}
 	if r.conf.IPAM.Type != "" {
 		return fail(codeConfig, "ipam is set to %q, but Selvage assigns the addresses itself: remove ipam from the network configuration", r.conf.IPAM.Type)
+	}
+	if mtu := r.conf.MTU; mtu != 0 && (mtu < minMTU || mtu > maxMTU) {
+		return fail(codeConfig, "mtu is %d: it must be from %d to %d, or left out, which takes the node's", mtu, minMTU, maxMTU)
 	}
 	for _, text := range r.conf.RuntimeConfig.IPs {
 		if err := r.addWant(text); err != nil {

@@ -17,12 +17,9 @@ import (
 )
 
 // result is what ADD prints: the host's interface and the pod's, the addresses
-// on the latter (bandwidth and portmap need to know), the way out.
-func result(r *request, got datapath.Interfaces, addrs []netip.Addr) ([]byte, *types.Error) {
-	res, err := previous(r)
-	if err != nil {
-		return nil, err
-	}
+// on the latter (bandwidth and portmap need to know), the way out. What plugins
+// before this one did comes first.
+func result(r *request, res *current.Result, got datapath.Interfaces, addrs []netip.Addr) ([]byte, *types.Error) {
 	if res == nil {
 		res = &current.Result{CNIVersion: current.ImplementedSpecVersion}
 	}

@@ -122,6 +122,8 @@ func (s *Server) serve(conn net.Conn, slots chan struct{}) {
 	if err != nil {
 		s.config.Log.Warn("a call on the CNI socket cannot be read", "error", err)
 		s.answer(conn, wire.Reply{Exit: 1, Stdout: errorBody(fail(codeDecode, "the call on the agent's socket cannot be read: %v", err), newest)})
+		// What is not read would have the kernel tear the answer away.
+		_, _ = io.CopyN(io.Discard, conn, wire.MaxBody)
 		return
 	}
 	slots <- struct{}{}

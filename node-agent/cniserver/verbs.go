@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/containernetworking/cni/pkg/types"
+	current "github.com/containernetworking/cni/pkg/types/100"
 
 	"github.com/selvage-net/selvage/node-agent/addresses"
 	"github.com/selvage-net/selvage/node-agent/datapath"
@@ -34,6 +35,10 @@ func (s *Server) do(r *request) ([]byte, error) {
 }
 
 func (s *Server) add(r *request) ([]byte, error) {
+	prev, cniErr := previous(r)
+	if cniErr != nil {
+		return nil, cniErr
+	}
 	unlock := s.turns.take(r.key)
 	defer unlock()
 	// A repeated ADD, after a timeout or a restart, must not take from the first.
@@ -54,22 +59,30 @@ func (s *Server) add(r *request) ([]byte, error) {
 		if before == nil {
 			s.config.Ledger.Release(r.key)
 		}
-		if errors.Is(err, os.ErrNotExist) {
-			return nil, fail(codeUnknown, "the pod's network namespace %s is gone: %v", r.netns, err)
-		}
-		return nil, err
+		return nil, r.explain(err)
 	}
-	body, err := s.finishAdd(r, got, addrs)
+	body, err := s.finishAdd(r, prev, got, addrs)
 	if err != nil && before == nil {
 		return nil, errors.Join(err, s.detach(r.key))
 	}
 	return body, err
 }
 
+// explain says what is wrong with the call if Attach fails because of it.
+func (r *request) explain(err error) error {
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return fail(codeUnknown, "the pod's network namespace %s is gone: %v", r.netns, err)
+	case errors.Is(err, datapath.ErrNotPodNamespace):
+		return fail(codeEnvironment, "CNI_NETNS: %v", err)
+	}
+	return err
+}
+
 // finishAdd asks whether the address may still be given: the lease may have
 // run out, or the range gone, while the interface was being made.
-func (s *Server) finishAdd(r *request, got datapath.Interfaces, addrs []netip.Addr) ([]byte, error) {
-	body, cniErr := result(r, got, addrs)
+func (s *Server) finishAdd(r *request, prev *current.Result, got datapath.Interfaces, addrs []netip.Addr) ([]byte, error) {
+	body, cniErr := result(r, prev, got, addrs)
 	if cniErr != nil {
 		return nil, cniErr
 	}

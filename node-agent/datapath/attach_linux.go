@@ -80,6 +80,10 @@ func (a *attaching) result() Interfaces {
 	return out
 }
 
+// ErrNotPodNamespace is in the error of an Attach to a path at which there is
+// something else than a pod's network namespace.
+var ErrNotPodNamespace = errors.New("this is not a pod's network namespace")
+
 // openPod opens the pod's network namespace, and refuses the host's own.
 func (k *Kernel) openPod(path string) (int, error) {
 	ns, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
@@ -87,8 +91,10 @@ func (k *Kernel) openPod(path string) (int, error) {
 		return 0, fmt.Errorf("opening the pod's network namespace %s: %w", path, err)
 	}
 	var pod, host unix.Stat_t
-	if err = errors.Join(unix.Fstat(ns, &pod), unix.Fstat(k.hostNS, &host)); err == nil && pod.Dev == host.Dev && pod.Ino == host.Ino {
-		err = fmt.Errorf("%s is the host's own network namespace: a pod in it needs no interface", path)
+	if kind, e := unix.IoctlRetInt(ns, unix.NS_GET_NSTYPE); e != nil || kind != unix.CLONE_NEWNET {
+		err = fmt.Errorf("%s: %w", path, ErrNotPodNamespace)
+	} else if err = errors.Join(unix.Fstat(ns, &pod), unix.Fstat(k.hostNS, &host)); err == nil && pod.Dev == host.Dev && pod.Ino == host.Ino {
+		err = fmt.Errorf("%s: %w: it is the host's own, and a pod in that needs no interface", path, ErrNotPodNamespace)
 	}
 	if err != nil {
 		_ = unix.Close(ns)
