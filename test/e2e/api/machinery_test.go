@@ -111,6 +111,13 @@ var _ = Describe("the cluster's machinery", func() {
 		It("migrates the storage of "+m.plural, func(ctx SpecContext) { migrates(ctx, m.plural, m.kind, m.nudged) })
 	}
 
+	It("deletes no range of a collection that somebody deletes", func(ctx SpecContext) {
+		Expect(deletesAll(kindRange)(ctx, who.admin)).To(Satisfy(apierrors.IsForbidden))
+		for _, name := range []string{"10.32.0.0", "10.33.0.0", "10.34.0.0", "10.35.0.0"} {
+			Expect(get(ctx, who.admin, kindRange, name).GetDeletionTimestamp()).To(BeNil(), name)
+		}
+	})
+
 	It("records who broke the glass, and why", func(ctx SpecContext) {
 		do := afterGlass(kindRange, "10.33.0.0", patches(kindRange, "10.33.0.0", takeOver))
 		Expect(do(ctx, who.admin)).To(Succeed())

@@ -89,23 +89,23 @@ func afterGlass(kind, name string, do request) request {
 // a claim, and declarations that the controller has put its finalizers on.
 func setTheScene(ctx context.Context) {
 	GinkgoHelper()
-	make := func(kind, name, body string, changes ...string) {
+	add := func(kind, name, body string, changes ...string) {
 		DeferCleanup(func(ctx SpecContext) { remove(ctx, who.admin, kind, name) })
 		Expect(who.admin.Create(ctx, glass(parse(kind, name, body)))).To(Succeed())
 		for _, change := range append(changes, `metadata: {annotations: {net.selvage.dev/break-glass: null}}`) {
 			Expect(patch(ctx, who.admin, kind, name, change)).To(Succeed())
 		}
 	}
-	make(kindPool, "default", `{metadata: {finalizers: [net.selvage.dev/pool]}, spec: {cidr: 10.32.0.0/12}}`)
-	make(kindRemoval, "host3", `{metadata: {finalizers: [net.selvage.dev/removal]}, spec: {heir: host1}}`)
-	make(kindPeer, "host1", `{metadata: {finalizers: [net.selvage.dev/ownership]}, spec: {nodeName: host1, instanceID: instance-1}}`,
+	add(kindPool, "default", `{metadata: {finalizers: [net.selvage.dev/pool]}, spec: {cidr: 10.32.0.0/12}}`)
+	add(kindRemoval, "host3", `{metadata: {finalizers: [net.selvage.dev/removal]}, spec: {heir: host1}}`)
+	add(kindPeer, "host1", `{metadata: {finalizers: [net.selvage.dev/ownership]}, spec: {nodeName: host1, instanceID: instance-1}}`,
 		`status: {phase: Active, agent: {version: v1}}`)
-	make(kindPeer, "host3", `{metadata: {finalizers: [net.selvage.dev/ownership]}, spec: {nodeName: host3, instanceID: instance-3}}`)
-	make(kindRange, "10.32.0.0", `spec: {pool: default, cidr: 10.32.0.0/16, epoch: 0}`, `spec: {owner: {name: host1, uid: uid-1}, epoch: 1}`)
-	make(kindRange, "10.33.0.0", `spec: {pool: default, cidr: 10.33.0.0/16, epoch: 0}`, `spec: {owner: {name: host3, uid: uid-3}, epoch: 1}`)
-	make(kindRange, "10.34.0.0", `spec: {pool: default, cidr: 10.34.0.0/16, epoch: 0}`, `spec: {reserved: [{address: 10.34.0.7, podUID: pod-7}]}`)
-	make(kindRange, "10.35.0.0", `spec: {pool: default, cidr: 10.35.0.0/16, epoch: 0}`)
-	make(kindRange, "10.36.0.0", `{metadata: {finalizers: [example.com/hold]}, spec: {pool: default, cidr: 10.36.0.0/16, epoch: 0}}`)
+	add(kindPeer, "host3", `{metadata: {finalizers: [net.selvage.dev/ownership]}, spec: {nodeName: host3, instanceID: instance-3}}`)
+	add(kindRange, "10.32.0.0", `spec: {pool: default, cidr: 10.32.0.0/16, epoch: 0}`, `spec: {owner: {name: host1, uid: uid-1}, epoch: 1}`)
+	add(kindRange, "10.33.0.0", `spec: {pool: default, cidr: 10.33.0.0/16, epoch: 0}`, `spec: {owner: {name: host3, uid: uid-3}, epoch: 1}`)
+	add(kindRange, "10.34.0.0", `spec: {pool: default, cidr: 10.34.0.0/16, epoch: 0}`, `spec: {reserved: [{address: 10.34.0.7, podUID: pod-7}]}`)
+	add(kindRange, "10.35.0.0", `spec: {pool: default, cidr: 10.35.0.0/16, epoch: 0}`)
+	add(kindRange, "10.36.0.0", `{metadata: {finalizers: [example.com/hold]}, spec: {pool: default, cidr: 10.36.0.0/16, epoch: 0}}`)
 	Expect(deletes(kindRange, "10.36.0.0")(ctx, who.controller)).To(Succeed())
 }
 
