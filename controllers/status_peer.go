@@ -55,7 +55,10 @@ func (d *Verdict) peerStates(o *v1alpha1.Peer, p *ownership.Peer, h holding) []s
 		return d.leavingStates(p)
 	}
 	ready := d.servingState(o, p, h)
-	w, _ := d.wait(kindPeer, p.Name)
+	w, waiting := d.wait(kindPeer, p.Name)
+	if !waiting { // it is not the controller that waits: say what Ready says
+		w.Reason, w.Message = ready.reason, ready.message
+	}
 	return append([]state{ready}, progress(w, !ready.yes)...)
 }
 
