@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -298,18 +297,5 @@ func TestTransitionTime(t *testing.T) {
 	second := NewVerdict(v, &ownership.Decision{}, func(string) time.Duration { return 0 }, time.Unix(200, 0)).RemovalStatus(r)
 	if compareRemoval(&first, &second) != unchanged {
 		t.Fatalf("time alone changed %+v into %+v", first, second)
-	}
-}
-
-func TestNodeDelays(t *testing.T) {
-	a := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "host1"}}
-	b := a.DeepCopy()
-	b.ResourceVersion = "2"
-	if nodeDelay(a, b) >= 0 {
-		t.Error("a heartbeat in the Node's status wakes the loop")
-	}
-	b.Spec.Unschedulable = true
-	if nodeDelay(a, b) < 0 {
-		t.Error("a cordon does not wake the loop")
 	}
 }

@@ -5,12 +5,13 @@ package controllers
 
 import (
 	"context"
+	"maps"
+	"reflect"
 	"slices"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -95,7 +96,7 @@ func nodeDelay(was, is client.Object) time.Duration {
 		return promptly
 	}
 	a, b := was.(*corev1.Node), is.(*corev1.Node)
-	if equality.Semantic.DeepEqual(toNode(a), toNode(b)) && equality.Semantic.DeepEqual(a.Labels, b.Labels) {
+	if reflect.DeepEqual(toNode(a), toNode(b)) && maps.Equal(a.Labels, b.Labels) {
 		return -1
 	}
 	return promptly
@@ -107,7 +108,7 @@ func podDelay(was, is client.Object) time.Duration {
 	}
 	a, okA := toPod(was.(*corev1.Pod))
 	b, okB := toPod(is.(*corev1.Pod))
-	if okA == okB && equality.Semantic.DeepEqual(a.Addresses, b.Addresses) {
+	if okA == okB && slices.Equal(a.Addresses, b.Addresses) {
 		return -1
 	}
 	return shortly
