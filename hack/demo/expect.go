@@ -66,20 +66,6 @@ func (w *world) owns(ctx context.Context, name string, want int) error {
 	return fmt.Errorf("%s is not Ready: %+v", name, peer.Status.Conditions)
 }
 
-// serves waits until the CNI plugin says that pods can be attached.
-func (w *world) serves(ctx context.Context, m *machine) error {
-	config, list, err := m.cni()
-	if err != nil {
-		return err
-	}
-	return eventually(ctx, func(ctx context.Context) error {
-		if err := m.check(); err != nil {
-			return err
-		}
-		return config.GetStatusNetworkList(ctx, list)
-	})
-}
-
 func (w *world) inRangeOf(ctx context.Context, address netip.Addr, name string) error {
 	ranges, err := w.rangesOf(ctx, name)
 	if err != nil {
@@ -144,7 +130,7 @@ func (w *world) rejoin(ctx context.Context, say *scribe) (string, error) {
 	if err := w.pods["pod3"].detach(ctx); err != nil {
 		return "", err
 	}
-	sixth, err := w.machines["host3"].newPod(ctx, "pod6", netip.Addr{})
+	sixth, err := w.machines["host3"].runPod(ctx, "pod6", netip.Addr{})
 	if err != nil {
 		return "", err
 	}

@@ -37,6 +37,10 @@ func (w *world) newMachine(ctx context.Context, name string) error {
 	}
 	m := &machine{name: name, host: host, world: w, dir: filepath.Join(w.dir, name)}
 	w.machines[name] = m
+	// An earlier demo in the same --dir was on other machines.
+	if err := os.RemoveAll(m.dir); err != nil {
+		return fmt.Errorf("clearing the folders of %s: %w", name, err)
+	}
 	for _, dir := range []string{m.runDir(), m.stateDir()} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return fmt.Errorf("making the folders of %s: %w", name, err)

@@ -69,6 +69,20 @@ func (m *machine) cni() (*libcni.CNIConfig, *libcni.NetworkConfigList, error) {
 	return libcni.NewCNIConfigWithCacheDir([]string{m.world.bin}, filepath.Join(m.dir, "cni"), exec), list, nil
 }
 
+// runPod is newPod until it succeeds: a kubelet tries again where the plugin
+// says that it is worth it.
+func (m *machine) runPod(ctx context.Context, name string, want netip.Addr) (p *pod, err error) {
+	err = eventually(ctx, func(ctx context.Context) error {
+		p, err = m.newPod(ctx, name, want)
+		var refusal *cnitypes.Error
+		if err != nil && !(errors.As(err, &refusal) && refusal.Code == cnitypes.ErrTryAgainLater) {
+			return &finalError{err}
+		}
+		return err
+	})
+	return p, err
+}
+
 // newPod does what scheduler, kubelet and runtime do for a pod on the host: an
 // object, a namespace, CNI ADD, the address into the object's status. With an
 // address, that one is asked for by the capability ips.
@@ -155,6 +169,21 @@ func (p *pod) reaches(ctx context.Context, to *pod) error {
 func (p *pod) whoIs(ctx context.Context, address netip.Addr, wait time.Duration) (string, error) {
 	reply, err := p.space.Ask(ctx, netip.AddrPortFrom(address, askPort), wait)
 	return reply.Text, err
+}
+
+// checked is CNI CHECK: the agent compares what it knows with the kernel.
+func (p *pod) checked(ctx context.Context) error {
+	config, list, err := p.machine.cni()
+	if err != nil {
+		return err
+	}
+	if err := p.machine.check(); err != nil {
+		return err
+	}
+	if err := config.CheckNetworkList(ctx, list, p.runtime); err != nil {
+		return fmt.Errorf("CNI CHECK of %s on %s: %w", p.name, p.machine.name, describe(err))
+	}
+	return nil
 }
 
 // detach is CNI DEL and the removal of the namespace, by the runtime.

@@ -70,6 +70,9 @@ func newWorld(o *options) (*world, error) {
 		return nil, fmt.Errorf("finding --dir: %w", err)
 	}
 	w.bin, w.logs = filepath.Join(o.dir, "bin"), filepath.Join(o.dir, "logs")
+	if err := os.RemoveAll(w.logs); err != nil {
+		return nil, fmt.Errorf("clearing an earlier demo's logs: %w", err)
+	}
 	for _, dir := range []string{w.bin, w.logs} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, fmt.Errorf("making %s: %w", dir, err)
