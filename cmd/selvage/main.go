@@ -24,6 +24,9 @@ const (
 	codeNotAvailable = "50"
 )
 
+// version is set by the linker.
+var version = "dev"
+
 func main() {
 	reply, ok := run()
 	if !ok {
@@ -99,7 +102,7 @@ func fresh(alive string) bool {
 
 func usage() wire.Reply {
 	return wire.Reply{Stdout: []byte(`{"cniVersion":"1.1.0","code":4,"msg":"required env variables missing",` +
-		`"details":"CNI_COMMAND is not set: selvage is a CNI plugin, to be called by a container runtime"}` + "\n")}
+		`"details":"CNI_COMMAND is not set: selvage (` + version + `) is a CNI plugin, to be called by a container runtime"}` + "\n")}
 }
 
 // failure is a CNI error. The texts need no escaping: they are constants, and
