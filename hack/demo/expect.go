@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -64,6 +65,19 @@ func (w *world) owns(ctx context.Context, name string, want int) error {
 		}
 	}
 	return fmt.Errorf("%s is not Ready: %+v", name, peer.Status.Conditions)
+}
+
+// holder is the run of the agent that holds the host's Lease.
+func (w *world) holder(ctx context.Context, m *machine) (string, error) {
+	lease := &coordinationv1.Lease{}
+	key := client.ObjectKey{Namespace: namespace, Name: v1alpha1.LeasePrefix + m.name}
+	if err := w.client.Get(ctx, key, lease); err != nil {
+		return "", err
+	}
+	if lease.Spec.HolderIdentity == nil {
+		return "", nil
+	}
+	return *lease.Spec.HolderIdentity, nil
 }
 
 func (w *world) inRangeOf(ctx context.Context, address netip.Addr, name string) error {

@@ -150,8 +150,7 @@ func (w *world) restartAgent(ctx context.Context, say *scribe) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	m.agent.Kill()
-	if err := m.start(); err != nil {
+	if err := w.restart(ctx, m, m.agent.Kill); err != nil {
 		return "", err
 	}
 	fourth, err := m.runPod(ctx, "pod4", netip.Addr{})
@@ -161,10 +160,7 @@ func (w *world) restartAgent(ctx context.Context, say *scribe) (string, error) {
 	if err := w.pods["pod1"].reaches(ctx, fourth); err != nil {
 		return "", err
 	}
-	// Once more, as an upgrade does it; the next run has taken over when the
-	// runtime gets an answer again.
-	m.stop(killGrace)
-	if err := m.start(); err != nil {
+	if err := w.restart(ctx, m, func() { m.stop(killGrace) }); err != nil {
 		return "", err
 	}
 	if err := eventually(ctx, fourth.checked); err != nil {
@@ -177,6 +173,29 @@ func (w *world) restartAgent(ctx context.Context, say *scribe) (string, error) {
 		return "", fmt.Errorf("%s", saw)
 	}
 	return saw, nil
+}
+
+// restart ends the agent, starts it again, and waits until the new run has
+// taken the node's Lease: by then it has resumed.
+func (w *world) restart(ctx context.Context, m *machine, end func()) error {
+	before, err := w.holder(ctx, m)
+	if err != nil {
+		return err
+	}
+	end()
+	if err := m.start(); err != nil {
+		return err
+	}
+	return eventually(ctx, func(ctx context.Context) error {
+		if err := m.check(); err != nil {
+			return err
+		}
+		now, err := w.holder(ctx, m)
+		if err == nil && now == before {
+			err = fmt.Errorf("the new agent of %s has not taken the Lease yet", m.name)
+		}
+		return err
+	})
 }
 
 func (w *world) fire(ctx context.Context, _ *scribe) (string, error) {
