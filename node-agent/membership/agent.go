@@ -71,8 +71,8 @@ type Config struct {
 	Clock     Clock
 	// Gone is told of each pod's end; nil: what it held is released.
 	Gone func(datapath.Attachment)
-	// Machine reads the fingerprint, given the Node's addresses.
-	Machine func([]netip.Addr) (Fingerprint, error)
+	// Machine reads the fingerprint.
+	Machine func() (Fingerprint, error)
 	Log     *slog.Logger
 	Metrics *Metrics
 }

@@ -27,7 +27,7 @@ func (a *Agent) suspend(ctx context.Context, s *sight) error {
 	a.eager.Store(true)
 	refuse := fmt.Errorf("this node is being removed from the network (%s): nothing is allocated. To cancel: kubectl selvage cancel %s",
 		peer.Spec.Removal.Reason, a.Name)
-	a.settleStance(stance{refuse: refuse, waiting: a.stance.Load().waiting, peerUID: string(peer.UID)})
+	a.settleStance(stance{refuse: refuse, waiting: a.stillWaiting(), peerUID: string(peer.UID)})
 	if err := a.follow(ctx, s, peer); err != nil {
 		return err
 	}
@@ -115,7 +115,7 @@ func (a *Agent) fence(ctx context.Context, s *sight) error {
 		uid = string(peer.UID)
 	}
 	err := fmt.Errorf("this node was removed from the network as %s: nothing is served until that is settled", uid)
-	a.settleStance(stance{refuse: err, unhealthy: err, waiting: a.stance.Load().waiting, peerUID: uid})
+	a.settleStance(stance{refuse: err, unhealthy: err, waiting: a.stillWaiting(), peerUID: uid})
 	if err := a.Store.Update(func(r *Record) { r.fence(uid) }); err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ package membership
 
 import (
 	"fmt"
-	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -17,8 +16,9 @@ const dmiUUID = "/sys/class/dmi/id/product_uuid"
 
 // ReadFingerprint reads this machine's: its DMI uuid, and the addresses of its
 // physical network interfaces. Where there is none (a container posing as a
-// machine), the interfaces that hold one of the node's addresses count.
-func ReadFingerprint(node []netip.Addr) (Fingerprint, error) {
+// machine), those count that have an address to be reached at; not tunnels,
+// whose own are derived from those.
+func ReadFingerprint() (Fingerprint, error) {
 	links, err := netlink.LinkList()
 	if err != nil {
 		return Fingerprint{}, fmt.Errorf("listing network interfaces: %w", err)
@@ -27,12 +27,12 @@ func ReadFingerprint(node []netip.Addr) (Fingerprint, error) {
 	for _, link := range links {
 		attrs := link.Attrs()
 		mac := attrs.HardwareAddr.String()
-		if mac == "" || strings.Trim(mac, "0:") == "" {
+		if strings.Trim(mac, "0:") == "" {
 			continue
 		}
 		if attrs.ParentDev != "" {
 			physical = append(physical, mac)
-		} else if holdsAny(link, node) {
+		} else if link.Type() != "vxlan" && isReachable(link) {
 			reachable = append(reachable, mac)
 		}
 	}
@@ -47,13 +47,10 @@ func ReadFingerprint(node []netip.Addr) (Fingerprint, error) {
 	return Fingerprint{DMI: strings.ToLower(strings.TrimSpace(string(uuid))), NICs: slices.Compact(physical)}, nil
 }
 
-func holdsAny(link netlink.Link, addrs []netip.Addr) bool {
+func isReachable(link netlink.Link) bool {
 	held, err := netlink.AddrList(link, netlink.FAMILY_ALL)
 	if err != nil {
 		return false // the link has just gone
 	}
-	return slices.ContainsFunc(held, func(a netlink.Addr) bool {
-		addr, ok := netip.AddrFromSlice(a.IP)
-		return ok && slices.Contains(addrs, addr.Unmap())
-	})
+	return slices.ContainsFunc(held, func(a netlink.Addr) bool { return a.IP.IsGlobalUnicast() })
 }

@@ -23,7 +23,7 @@ func newInstance() string { return uuid.NewString() }
 // before it is in the API, and joins.
 func (a *Agent) scratch(ctx context.Context, s *sight) error {
 	err := errors.New("this node is joining the network")
-	a.settleStance(stance{refuse: err, unhealthy: err, waiting: a.stance.Load().waiting})
+	a.settleStance(stance{refuse: err, unhealthy: err, waiting: a.stillWaiting()})
 	left, err := a.abandon(ctx, s, "its node starts from scratch")
 	if err != nil {
 		return err

@@ -145,8 +145,8 @@ func (l *Lease) watch(read *coordinationv1.Lease, holder holder) error {
 	if left <= 0 {
 		return nil
 	}
-	return fmt.Errorf("its lease is held by another incarnation (%s); waiting %s for it to be sealed, or to run out",
-		holder.uid, left.Round(time.Second))
+	return fmt.Errorf("the lease, which another incarnation (%s) holds, to be sealed, or to be seen unchanged for %s",
+		holder.uid, duration+margin(duration))
 }
 
 // Take writes this run into exactly the Lease that was read. It rests on LISTs

@@ -158,3 +158,11 @@ func (w *world) foreign(addr netip.Addr) bool {
 	}
 	return false
 }
+
+// ownsEach reports whether every one of the addresses is in a range of this
+// peer's.
+func (w *world) ownsEach(addrs []netip.Addr) bool {
+	return !slices.ContainsFunc(addrs, func(addr netip.Addr) bool {
+		return !slices.ContainsFunc(w.own(), func(r *heldRange) bool { return r.cidr.Contains(addr) })
+	})
+}

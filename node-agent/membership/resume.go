@@ -182,8 +182,8 @@ func (a *Agent) relink() error {
 		return fmt.Errorf("reading the pods' interfaces: %w", err)
 	}
 	for _, at := range attachments {
-		if at.Up || at.Dying || slices.ContainsFunc(at.Addresses, a.world.foreign) {
-			continue
+		if at.Up || at.Dying || !a.world.ownsEach(at.Addresses) {
+			continue // of an earlier incarnation, or another peer's by now
 		}
 		if err := a.Kernel.CutOff(at, false); err != nil {
 			return fmt.Errorf("connecting pod %s again: %w", at.Pod, err)

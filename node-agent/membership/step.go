@@ -191,7 +191,7 @@ func (a *Agent) look(ctx context.Context) (*sight, error) {
 		return nil, err
 	}
 	a.noteNode(&v)
-	machine, err := a.Machine(v.nodeAddresses())
+	machine, err := a.Machine()
 	if err != nil {
 		return nil, err
 	}
@@ -199,7 +199,7 @@ func (a *Agent) look(ctx context.Context) (*sight, error) {
 		a.machine = machine
 	}
 	if a.machine.IsZero() {
-		return nil, waitFor(5*time.Second, "the Node %s with addresses of this machine: no physical network interface and no DMI uuid tell it from others", a.Name)
+		return nil, waitFor(5*time.Second, "a network interface: nothing tells this machine from others")
 	}
 	a.leader.Store(&term)
 	return &sight{View: v, lease: lease, term: term}, nil
@@ -228,6 +228,14 @@ func (a *Agent) readTerm(ctx context.Context) (string, error) {
 func (a *Agent) settleStance(next stance) {
 	next.row = a.row
 	a.publish(next)
+}
+
+// stillWaiting is what this row was waiting for in its last round.
+func (a *Agent) stillWaiting() string {
+	if now := a.stance.Load(); now.row == a.row {
+		return now.waiting
+	}
+	return ""
 }
 
 // standStill is for StateRegressed: pods keep running, nothing is allocated.

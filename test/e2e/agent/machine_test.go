@@ -25,7 +25,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/selvage-net/selvage/api/v1alpha1"
 	"github.com/selvage-net/selvage/hack/cluster/hosts"
 	"github.com/selvage-net/selvage/hack/cluster/processes"
 	"github.com/selvage-net/selvage/node-agent/membership"
@@ -40,6 +42,8 @@ type machine struct {
 	disk, run  string
 	log        string
 	kubeconfig string
+	// api is this machine's own way to the API server, which can be cut.
+	api *hosts.Forward
 	process    *processes.Process
 	pods       int
 }
@@ -109,7 +113,12 @@ func (m *machine) credentials() {
 	if m.kubeconfig != "" {
 		return
 	}
-	path, pod, err := plane.NewAgent(m.t.Context(), namespace, m.node, api.Address)
+	var err error
+	if m.api, err = network.Forward(plane.Address); err != nil {
+		m.t.Fatal(err)
+	}
+	m.t.Cleanup(m.api.Close)
+	path, pod, err := plane.NewAgent(m.t.Context(), namespace, m.node, m.api.Address)
 	if err != nil {
 		m.t.Fatal(err)
 	}
@@ -159,13 +168,13 @@ func (m *machine) runAgent(ctx context.Context, args ...string) (string, error) 
 
 // progress asks the agent how far it is.
 func (m *machine) progress() (membership.Progress, error) {
-	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
+	caller := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(m.run, "agent.sock"))
 		},
 	}}
-	response, err := client.Get("http://agent/progress")
+	response, err := caller.Get("http://agent/progress")
 	if err != nil {
 		return membership.Progress{}, err
 	}
@@ -244,3 +253,42 @@ func (m *machine) apiRequests() int {
 }
 
 var errRefused = errors.New("the plugin refused")
+
+const pingEvery = 50 * time.Millisecond
+
+// record is what the machine's disk says.
+func (m *machine) record() membership.Record {
+	m.t.Helper()
+	data, err := os.ReadFile(filepath.Join(m.disk, "identity"))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	record, err := membership.ParseRecord(data)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return record
+}
+
+// serves is nil while the agent allocates.
+func (m *machine) serves() error {
+	p, err := m.progress()
+	if err == nil && p.Refused != "" {
+		err = fmt.Errorf("%+v", p)
+	}
+	return err
+}
+
+// awaitOwns waits until the agent has taken a range on.
+func (m *machine) awaitOwns(s *stage, r *v1alpha1.AddressRange) {
+	m.t.Helper()
+	eventually(m.t, m.node+" to take "+r.Name+" on", func() error {
+		if err := hand.Get(m.t.Context(), client.ObjectKeyFromObject(r), r); err != nil {
+			return err
+		}
+		if r.Status.ObservedEpoch != r.Spec.Epoch {
+			return fmt.Errorf("%+v", r.Status)
+		}
+		return nil
+	})
+}

@@ -259,3 +259,10 @@ func (s *stage) join(m *machine) (*v1alpha1.Peer, *v1alpha1.AddressRange) {
 	})
 	return p, r
 }
+
+// cancel takes a removal back: the record, then the phase.
+func (s *stage) cancel(name string) {
+	s.t.Helper()
+	s.changePeer(name, false, func(p *v1alpha1.Peer) { p.Spec.Removal = nil })
+	s.changePeer(name, true, func(p *v1alpha1.Peer) { p.Status.Phase = v1alpha1.PhaseActive })
+}

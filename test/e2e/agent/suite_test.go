@@ -37,9 +37,8 @@ const (
 // What all tests share.
 var (
 	plane *controlplane.ControlPlane
-	// net is the switch that the machines are on, api the API server there.
+	// network is the switch that the machines are on.
 	network *hosts.Net
-	api     *hosts.Forward
 	// admin may do everything (and breaks glass), hand is the controller's.
 	admin, hand client.Client
 	programs    string
@@ -80,9 +79,6 @@ func setUp(ctx context.Context) (err error) {
 		return err
 	}
 	if network, err = hosts.New(ctx, fmt.Sprintf("sva%d-", os.Getpid()%1000), netip.Prefix{}); err != nil {
-		return err
-	}
-	if api, err = network.Forward(plane.Address); err != nil {
 		return err
 	}
 	if admin, err = clientFor(plane.Config); err != nil {
