@@ -61,7 +61,7 @@ func (k *Kernel) Set(d Desired) error {
 			k.lacks.Store(&lacks)
 			_, problems, err = k.setOnce(w, opts, d)
 		}
-		return errors.Join(err, problems)
+		return setError(err, problems)
 	})
 }
 
@@ -165,7 +165,7 @@ func (a *applying) special(s step) error {
 	case filterReplace:
 		return a.filters.explainFilter(a.filters.replace(s.filter))
 	case filterShrink, filterGrow:
-		return a.filters.change(s.change, s.op == filterGrow)
+		return a.filters.change(s.change)
 	case deviceDelete:
 		err := a.s.deleteLink(a.index[a.opts.Device])
 		delete(a.index, a.opts.Device)
@@ -173,7 +173,9 @@ func (a *applying) special(s step) error {
 	case deviceCreate:
 		return a.createDevice(s.device)
 	case deviceChange:
-		return a.s.send(deviceMessage(0, a.index[s.device.name], s.device).up())
+		index := a.index[s.device.name]
+		own := linkMessage(unix.RTM_NEWLINK, 0, index).attr(unix.IFLA_ADDRESS, mustMAC(s.device.mac)).number(unix.IFLA_MTU, s.device.mtu)
+		return a.s.send(vxlanMessage(0, index, s.device), own, linkMessage(unix.RTM_NEWLINK, 0, index).up())
 	default:
 		return fmt.Errorf("unknown step")
 	}
@@ -182,7 +184,8 @@ func (a *applying) special(s step) error {
 // createDevice makes the VXLAN device and brings it up. It gets no link-local
 // address, and so has nothing to announce.
 func (a *applying) createDevice(d device) error {
-	err := a.s.send(deviceMessage(unix.NLM_F_CREATE|unix.NLM_F_EXCL, 0, d))
+	m := vxlanMessage(unix.NLM_F_CREATE|unix.NLM_F_EXCL, 0, d)
+	err := a.s.send(m.text(unix.IFLA_IFNAME, d.name).attr(unix.IFLA_ADDRESS, mustMAC(d.mac)).number(unix.IFLA_MTU, d.mtu))
 	switch {
 	case errors.Is(err, unix.EOPNOTSUPP):
 		return fmt.Errorf("this kernel has no VXLAN: load or build the module vxlan: %w", err)
@@ -203,12 +206,10 @@ func (a *applying) createDevice(d device) error {
 	return err
 }
 
-// deviceMessage creates the VXLAN device, or changes what can be changed.
-func deviceMessage(flags uint16, index int, d device) *message {
+// vxlanMessage has what makes an interface a VXLAN device: all of it to create
+// one (index 0), and what can be changed for one that there is.
+func vxlanMessage(flags uint16, index int, d device) *message {
 	m := linkMessage(unix.RTM_NEWLINK, flags, index)
-	m.text(unix.IFLA_IFNAME, d.name)
-	m.attr(unix.IFLA_ADDRESS, mustMAC(d.mac))
-	m.number(unix.IFLA_MTU, d.mtu)
 	info := m.nest(unix.IFLA_LINKINFO)
 	m.text(unix.IFLA_INFO_KIND, "vxlan")
 	data := m.nest(unix.IFLA_INFO_DATA)
