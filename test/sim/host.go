@@ -1,0 +1,442 @@
+// Copyright The Selvage Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package sim
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/selvage-net/selvage/controllers/ownership"
+)
+
+// Mode is what an agent does, as its start-up table and its watches say.
+type Mode string
+
+// What an agent does.
+const (
+	Stopped   Mode = "stopped"   // no process; the kernel goes on
+	Waiting   Mode = "waiting"   // declared out, or contending: touches nothing
+	Joining   Mode = "joining"   // has a Peer and no lease yet
+	Serving   Mode = "serving"   // allocates while its lease lasts
+	Suspended Mode = "suspended" // Fencing: no allocation, pods run on
+	Fenced    Mode = "fenced"    // removed: stale pods are cut off
+	Regressed Mode = "regressed" // no Peer it never left: pods run on, nothing is given
+)
+
+// Host is a machine: its kernel, its disk, its kubelet and its agent.
+type Host struct {
+	Name string
+	// On: the machine runs. Cut: it reaches nobody, the API server included.
+	On, Cut bool
+	// Silent: the kubelet does not renew its Lease.
+	Silent bool
+	// Rate is how fast its clock runs, within the protocol's margin.
+	Rate float64
+	// Headroom is the agent's flag; -1: not given.
+	Headroom int64
+
+	// The agent.
+	Mode Mode
+	uid  string // the incarnation it acts as
+	run  int
+	// lease is what it last wrote; good until its own clock shows until.
+	lease ownership.Lease
+	until time.Duration
+	// taking is the Lease, or its absence, that was read to take it.
+	taking *ownership.Lease
+	// listed: the consistent LISTs that come after that have been made.
+	listed bool
+	// sent are renewals under way to the API server.
+	sent []renewal
+	// own are its ranges as it last saw them.
+	own     []ownership.Range
+	leaving bool
+
+	// The disk.
+	instance string
+	joined   string
+	nodeUID  string
+	fenced   map[string]bool
+	seen     map[string]int64 // the highest epoch, by range uid
+
+	// The kernel: addresses and the pods that hold them, and the incarnations
+	// whose tunnel traffic is let in.
+	pods  map[netip.Addr]string
+	heard map[string]bool
+	// cut are the incarnations it has cut off and says so.
+	cut map[string]bool
+}
+
+// renewal is a request on its way: what it was based on, what it says, and
+// what the sender's clock showed.
+type renewal struct {
+	read, want ownership.Lease
+	sent       time.Duration
+}
+
+func newHost(name string) *Host {
+	return &Host{
+		Name: name, On: true, Rate: 1, Headroom: -1, Mode: Stopped,
+		fenced: map[string]bool{}, seen: map[string]int64{},
+		pods: map[netip.Addr]string{}, heard: map[string]bool{}, cut: map[string]bool{},
+	}
+}
+
+// UID is the incarnation the host's pods belong to.
+func (h *Host) UID() string { return h.uid }
+
+// Pods are the addresses in use on the machine.
+func (h *Host) Pods() map[netip.Addr]string { return h.pods }
+
+// clock is the machine's own.
+func (w *World) clock(h *Host) time.Duration {
+	return time.Duration(float64(w.Now) * h.Rate)
+}
+
+// MayAllocate: the agent would give out an address now.
+func (w *World) MayAllocate(h *Host) bool {
+	return h.On && h.Mode == Serving && w.clock(h) < h.until
+}
+
+func (w *World) reaches(h *Host) bool { return h.On && !h.Cut && h.Mode != Stopped }
+
+// StartAgent starts the agent's process: the start-up table, from consistent
+// LISTs.
+func (w *World) StartAgent(h *Host) {
+	if !h.On || h.Cut || h.Mode != Stopped && h.Mode != Waiting {
+		return
+	}
+	h.run++
+	h.taking, h.until, h.lease = nil, 0, ownership.Lease{}
+	d, declared := w.Store.removals[h.Name]
+	p, joined := w.Store.Peer(h.Name)
+	node, _ := w.Store.Node(h.Name)
+	switch {
+	case declared && !joined && (d.InstanceID == "" || d.InstanceID == h.instance):
+		w.cutOffPods(h)
+		h.Mode = Waiting
+	case joined && p.InstanceID == h.instance:
+		if p.UID != h.uid {
+			h.uid = p.UID
+		}
+		h.Mode = Joining
+		if h.fenced[p.UID] {
+			h.Mode = Fenced
+		}
+		w.Sync(h)
+	case joined:
+		h.Mode = Waiting
+		if h.instance == "" {
+			h.mint(w)
+		}
+		w.Store.Report(h.Name, p.UID, func(r *ownership.Report) { r.Contender = h.instance })
+	case h.joined != "" && !h.fenced[h.joined] && h.nodeUID == node.UID:
+		h.Mode = Regressed
+		w.Sync(h)
+	default:
+		w.join(h, node)
+	}
+}
+
+func (h *Host) mint(w *World) {
+	w.minted++
+	h.instance = fmt.Sprintf("instance-%s-%d", h.Name, w.minted)
+}
+
+// join starts from scratch: leftover pods are cut off first.
+func (w *World) join(h *Host, node ownership.Node) {
+	w.cutOffPods(h)
+	h.own, h.until = nil, 0
+	h.mint(w)
+	p, err := w.Store.CreatePeer(h.Name, node.UID, h.instance)
+	if err != nil {
+		h.Mode = Waiting
+		return
+	}
+	h.uid, h.joined, h.nodeUID, h.Mode, h.leaving = p.UID, p.UID, node.UID, Joining, false
+	w.Sync(h)
+}
+
+// cutOffPods takes every pod of the machine off the network.
+func (w *World) cutOffPods(h *Host) {
+	clear(h.pods)
+	h.own = nil
+}
+
+// Sync is the agent's taking in what a consistent LIST says: whom to hear,
+// whom to cut off, what it owns, and whether it has been removed.
+func (w *World) Sync(h *Host) {
+	if !w.reaches(h) || h.Mode == Waiting {
+		return
+	}
+	h.listed = h.taking != nil
+	clear(h.heard)
+	clear(h.cut)
+	for _, p := range w.Store.peers {
+		if p.Phase == ownership.Transferring || p.Phase == ownership.Removed {
+			h.cut[p.UID] = true
+		} else {
+			h.heard[p.UID] = true
+		}
+	}
+	for _, r := range w.Store.ranges {
+		// An owner that no Peer has is not heard either, and that is reported.
+		if uid := r.Owner.UID; uid != "" && !h.heard[uid] {
+			h.cut[uid] = true
+		}
+	}
+	w.learn(h)
+	if h.Mode != Fenced && h.Mode != Regressed {
+		w.admit(h)
+	}
+	w.Report(h)
+}
+
+// learn finds out what the removal of its own Peer, if any, makes of the agent.
+func (w *World) learn(h *Host) {
+	p, ok := w.Store.Peer(h.Name)
+	switch {
+	case !ok || p.UID != h.uid:
+		if h.Mode == Fenced || w.lost(h) {
+			w.fence(h)
+		} else {
+			h.Mode = Regressed
+		}
+	case p.Phase == ownership.Transferring || p.Phase == ownership.Removed:
+		w.fence(h)
+	case h.Mode == Fenced:
+	case p.Removal != nil:
+		h.Mode = Suspended
+		if p.Removal.CutOff {
+			clear(h.pods)
+		}
+	case h.Mode == Suspended || h.Mode == Regressed:
+		h.Mode = Serving
+	}
+}
+
+// lost: its space is another's.
+func (w *World) lost(h *Host) bool {
+	for _, r := range w.Store.ranges {
+		if r.PreviousOwner.UID == h.uid {
+			return true
+		}
+		for _, was := range h.own {
+			if r.CIDR.Overlaps(was.CIDR) && r.Owner.UID != h.uid {
+				return true
+			}
+		}
+	}
+	_, again := w.Store.Peer(h.Name)
+	return again
+}
+
+func (w *World) fence(h *Host) {
+	h.Mode = Fenced
+	h.fenced[h.uid] = true
+	w.cutOffPods(h)
+}
+
+// admit takes in the ranges that it owns, never at a lower epoch than seen.
+func (w *World) admit(h *Host) {
+	h.own = nil
+	for _, r := range sorted(w.Store.ranges) {
+		if r.Owner.UID != h.uid || r.Epoch < h.seen[r.UID] {
+			continue
+		}
+		h.seen[r.UID] = r.Epoch
+		h.own = append(h.own, r)
+	}
+}
+
+// Report writes the agent's status: its ranges' use, epochs and seals, its
+// acknowledgement.
+func (w *World) Report(h *Host) {
+	if !w.reaches(h) || h.Mode == Waiting || h.uid == "" {
+		return
+	}
+	for i := range h.own {
+		w.reportRange(h, &h.own[i])
+	}
+	p, ok := w.Store.Peer(h.Name)
+	if !ok || p.UID != h.uid {
+		return
+	}
+	w.Store.Report(h.Name, h.uid, func(r *ownership.Report) {
+		node, _ := w.Store.Node(h.Name)
+		r.Present, r.NodeUID, r.Underlay = true, node.UID, node.Addresses
+		r.Headroom, r.Leaving = h.Headroom, h.leaving
+		if (h.Mode == Fenced || h.Mode == Suspended && len(h.pods) == 0) && p.Removal != nil {
+			r.FencedGeneration = p.Generation
+		}
+	})
+}
+
+func (w *World) reportRange(h *Host, r *ownership.Range) {
+	used := int64(0)
+	idle := true
+	for a := range h.pods {
+		if r.CIDR.Contains(a) {
+			used++
+			if r.Keep == nil || !r.Keep.IsValid() || !r.Keep.Contains(a) {
+				idle = false
+			}
+		}
+	}
+	w.Store.ReportRange(r.Name, h.Name, func(now *ownership.Range) {
+		if now.UID != r.UID || now.Epoch != r.Epoch {
+			return
+		}
+		now.ObservedEpoch, now.Used = r.Epoch, used
+		if r.Keep != nil && idle {
+			now.Sealed = &ownership.Seal{Epoch: r.Epoch, Keep: *r.Keep}
+			r.Sealed = now.Sealed
+		}
+	})
+}
+
+// CutOffReport is what the agent's Lease says.
+func (h *Host) cutOffReport() []string { return slices.Sorted(maps.Keys(h.cut)) }
+
+// TakeRead begins to take the Lease: it reads it, or its absence.
+func (w *World) TakeRead(h *Host) {
+	if !w.reaches(h) || h.Mode == Waiting || h.Mode == Regressed || h.Mode == Fenced {
+		return
+	}
+	l := w.Store.leases[h.Name]
+	h.taking, h.listed = &l, false
+}
+
+// TakeWrite ends it: after the consistent LISTs, by a compare-and-swap of
+// exactly what was read. Of another incarnation's run nothing is taken.
+func (w *World) TakeWrite(h *Host) {
+	if !w.reaches(h) || h.taking == nil || !h.listed {
+		return
+	}
+	read := *h.taking
+	h.taking = nil
+	if h.Mode != Joining && h.Mode != Serving {
+		return
+	}
+	if read.Version != "" && read.Holder != Sealed && holderUID(read.Holder) != h.uid {
+		return
+	}
+	sent := w.clock(h)
+	got, err := w.Store.PutLease(read, w.leaseOf(h))
+	if err != nil {
+		return
+	}
+	h.lease, h.until, h.Mode = got, sent+w.good(), Serving
+}
+
+func holderUID(holder string) string {
+	for i := range holder {
+		if holder[i] == '/' {
+			return holder[:i]
+		}
+	}
+	return holder
+}
+
+func (w *World) leaseOf(h *Host) ownership.Lease {
+	l := ownership.Lease{Holder: fmt.Sprintf("%s/%d", h.uid, h.run), Duration: w.Duration, CutOff: h.cutOffReport(), Term: w.Term}
+	l.Name = h.Name
+	return l
+}
+
+// good is how long a renewal lets an agent allocate, on its own clock.
+func (w *World) good() time.Duration { return w.Duration - w.Duration/10 }
+
+// RenewSend sends a renewal, based on the one before.
+func (w *World) RenewSend(h *Host) {
+	if !w.reaches(h) || h.lease.Version == "" || h.Mode == Waiting || h.Mode == Fenced || h.Mode == Regressed || len(h.sent) > 1 {
+		return
+	}
+	h.sent = append(h.sent, renewal{read: h.lease, want: w.leaseOf(h), sent: w.clock(h)})
+}
+
+// RenewLand is the oldest renewal's arrival at the API server, however late.
+func (w *World) RenewLand(h *Host) {
+	if len(h.sent) == 0 {
+		return
+	}
+	r := h.sent[0]
+	h.sent = h.sent[1:]
+	got, err := w.Store.PutLease(r.read, r.want)
+	if err != nil {
+		return
+	}
+	if h.On && h.Mode != Stopped && r.want.Holder == w.leaseOf(h).Holder {
+		h.lease = got
+		h.until = max(h.until, r.sent+w.good())
+	}
+}
+
+// Allocate gives a free address of the host's own ranges to a new pod.
+func (w *World) Allocate(h *Host) (netip.Addr, bool) {
+	if !w.MayAllocate(h) {
+		return netip.Addr{}, false
+	}
+	for i := range h.own {
+		r := &h.own[i]
+		if a, ok := w.freeAddress(h, r); ok {
+			w.minted++
+			h.pods[a] = fmt.Sprintf("pod-%d", w.minted)
+			return a, true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+func (w *World) freeAddress(h *Host, r *ownership.Range) (netip.Addr, bool) {
+	part := r.CIDR
+	if r.Keep != nil {
+		part = *r.Keep
+	}
+	if r.Sealed != nil && r.Sealed.Epoch == r.Epoch && (!r.Sealed.Keep.IsValid() || r.Sealed.Keep.Bits() > part.Bits()) {
+		part = r.Sealed.Keep
+	}
+	if !part.IsValid() {
+		return netip.Addr{}, false
+	}
+	for a := part.Addr(); part.Contains(a); a = a.Next() {
+		if h.pods[a] == "" && !slices.ContainsFunc(r.Reserved, func(res ownership.Reservation) bool { return res.Address == a }) {
+			return a, true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+// PostPod is the kubelet's writing of a pod's address into its status.
+func (w *World) PostPod(h *Host, a netip.Addr) {
+	if uid := h.pods[a]; uid != "" {
+		w.Store.PutPod(ownership.Pod{UID: uid, Namespace: "default", Name: uid, Node: h.Name, Addresses: []netip.Addr{a}})
+	}
+}
+
+// Release ends the pod that holds a.
+func (w *World) Release(h *Host, a netip.Addr) {
+	if uid := h.pods[a]; uid != "" {
+		w.Store.DeletePod(uid)
+		delete(h.pods, a)
+	}
+}
+
+// PowerOff ends everything on the machine.
+func (w *World) PowerOff(h *Host) {
+	h.On = false
+	h.Mode = Stopped
+	clear(h.pods)
+	h.own, h.until, h.taking = nil, 0, nil
+}
+
+// StopAgent ends the process; the kernel goes on.
+func (w *World) StopAgent(h *Host) {
+	if h.Mode != Stopped {
+		h.Mode, h.until, h.taking = Stopped, 0, nil
+	}
+}
