@@ -25,6 +25,8 @@ const (
 	OneHeir   Invariant = "OneHeir"
 	NoLoss    Invariant = "NoLoss"
 	Monotone  Invariant = "Monotone"
+	// WellFormed: objects say what they must, past the API server's own rules.
+	WellFormed Invariant = "WellFormed"
 )
 
 // Invariants are all of them, in the order they are shown, with what each says.
@@ -40,6 +42,7 @@ var Invariants = []struct {
 	{OneHeir, "all ranges of a removed peer went the way its removal says", []inventory.Part{inventory.Peers, inventory.Ranges}},
 	{NoLoss, "every owned range has an owner that exists", []inventory.Part{inventory.Peers, inventory.Ranges}},
 	{Monotone, "no agent acts on a later epoch than the record's", []inventory.Part{inventory.Ranges}},
+	{WellFormed, "names, CIDRs and reservations say what they must", []inventory.Part{inventory.Pools, inventory.Peers, inventory.Ranges}},
 }
 
 // Finding is one thing that is not as it must be.
@@ -60,7 +63,7 @@ func (f Finding) String() string { return fmt.Sprintf("%s: %s: %s", f.Invariant,
 func Audit(s *inventory.State) []Finding {
 	var found []Finding
 	rules := []func(*inventory.State) []Finding{
-		overlapRules, poolRules, ownerRules, leaseRules, underlayRules, podRules,
+		coreRules, unownedRules, poolRules, ownerRules, leaseRules, underlayRules, podRules,
 	}
 	for _, rule := range rules {
 		found = append(found, rule(s)...)

@@ -44,8 +44,6 @@ func poolRules(s *inventory.State) []Finding {
 		switch {
 		case pool == nil:
 			add("%s is cut from addresspool/%s, which does not exist", r.Spec.CIDR, r.Spec.Pool)
-		case !inside(r.Spec.CIDR, pool.Spec.CIDR):
-			add("%s is not inside %s of addresspool/%s", r.Spec.CIDR, pool.Spec.CIDR, pool.Name)
 		case !display.Accepted(pool):
 			add("%s is cut from addresspool/%s, which is not accepted", r.Spec.CIDR, pool.Name)
 		}
@@ -53,32 +51,25 @@ func poolRules(s *inventory.State) []Finding {
 	return found
 }
 
-func inside(inner, outer string) bool {
-	i, o := inventory.Prefix(inner), inventory.Prefix(outer)
-	return i.IsValid() && o.IsValid() && i.Bits() >= o.Bits() && o.Contains(i.Addr())
-}
-
-// overlapRules: no two ranges overlap. Prefixes overlap only if one holds the
-// other, so that in order of address and size each range has to be compared
-// with the innermost ranges that are still open before it. Claims (epoch 0) may
-// overlap for a moment: they are verified before anybody owns them.
-func overlapRules(s *inventory.State) []Finding {
+// unownedRules: what nobody owns overlaps nothing either. A claim (epoch 0) may
+// for a moment: it is verified before anybody owns it. That no two owned ranges
+// overlap is for coreRules.
+func unownedRules(s *inventory.State) []Finding {
 	if !s.Has(inventory.Ranges) {
 		return nil
 	}
 	var found []Finding
-	var open []*v1alpha1.AddressRange
+	var open []*v1alpha1.AddressRange // those that hold the next one, outermost first
 	for i := range s.Ranges {
 		r := &s.Ranges[i]
 		cidr := inventory.Prefix(r.Spec.CIDR)
-		if !cidr.IsValid() {
-			found = append(found, Finding{Disjoint, rangeName(r), fmt.Sprintf("%q is not a CIDR", r.Spec.CIDR), false})
-			continue
-		}
 		for len(open) > 0 && !inventory.Prefix(open[len(open)-1].Spec.CIDR).Overlaps(cidr) {
 			open = open[:len(open)-1]
 		}
 		for _, outer := range open {
+			if r.Spec.Owner != nil && outer.Spec.Owner != nil {
+				continue
+			}
 			found = append(found, Finding{Disjoint, rangeName(r),
 				fmt.Sprintf("%s overlaps %s of %s", r.Spec.CIDR, outer.Spec.CIDR, rangeName(outer)), r.Spec.Epoch == 0 || outer.Spec.Epoch == 0})
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/selvage-net/selvage/cmd/kubectl-selvage/inventory"
+	"github.com/selvage-net/selvage/cmd/kubectl-selvage/survey"
 )
 
 func (s *session) cancel() *cobra.Command {
@@ -43,7 +44,7 @@ func (s *session) runCancel(ctx context.Context, name string) error {
 		return err
 	}
 	defer say.end()
-	st := inventory.Read(ctx, op.Client, op.Namespace, inventory.Peers, inventory.Ranges, inventory.Removals)
+	st := survey.Read(ctx, op.Client, op.Namespace, inventory.Peers, inventory.Ranges, inventory.Removals)
 	if err := st.Require(inventory.Peers, inventory.Removals); err != nil {
 		return err
 	}

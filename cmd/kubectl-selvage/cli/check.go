@@ -17,6 +17,7 @@ import (
 	"github.com/selvage-net/selvage/cmd/kubectl-selvage/audit"
 	"github.com/selvage-net/selvage/cmd/kubectl-selvage/display"
 	"github.com/selvage-net/selvage/cmd/kubectl-selvage/inventory"
+	"github.com/selvage-net/selvage/cmd/kubectl-selvage/survey"
 )
 
 // auditParts are read in this order: peers before ranges before pods, since
@@ -91,7 +92,7 @@ func verdict(err error, st *inventory.State, report audit.Report) error {
 
 // look audits, and, if anything is found, audits again a moment later.
 func look(ctx context.Context, c client.Client, namespace string) (*inventory.State, []audit.Finding, error) {
-	st := inventory.Read(ctx, c, namespace, auditParts...)
+	st := survey.Read(ctx, c, namespace, auditParts...)
 	if st.Require(inventory.Pools, inventory.Peers, inventory.Ranges) != nil && len(st.Unread) == len(auditParts) {
 		return nil, nil, st.Require(inventory.Peers) // nothing at all could be read
 	}
@@ -106,7 +107,7 @@ func look(ctx context.Context, c client.Client, namespace string) (*inventory.St
 		return nil, nil, ctx.Err()
 	case <-pause.C:
 	}
-	st = inventory.Read(ctx, c, namespace, auditParts...)
+	st = survey.Read(ctx, c, namespace, auditParts...)
 	return st, audit.Confirm(first, audit.Audit(st)), ctx.Err()
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/selvage-net/selvage/cmd/kubectl-selvage/inventory"
+	"github.com/selvage-net/selvage/cmd/kubectl-selvage/survey"
 )
 
 // completionTimeout bounds what a Tab may take.
@@ -104,5 +105,5 @@ func (s *session) glance(ctx context.Context, parts ...inventory.Part) *inventor
 	if err != nil {
 		return &inventory.State{}
 	}
-	return inventory.Read(ctx, c, s.namespace(), parts...)
+	return survey.Read(ctx, c, s.namespace(), parts...)
 }

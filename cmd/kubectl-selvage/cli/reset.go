@@ -16,6 +16,7 @@ import (
 	"github.com/selvage-net/selvage/cmd/kubectl-selvage/display"
 	"github.com/selvage-net/selvage/cmd/kubectl-selvage/inventory"
 	"github.com/selvage-net/selvage/cmd/kubectl-selvage/removal"
+	"github.com/selvage-net/selvage/cmd/kubectl-selvage/survey"
 )
 
 func (s *session) reset() *cobra.Command {
@@ -59,7 +60,7 @@ func (s *session) runReset(ctx context.Context, name string, req removal.Request
 		return err
 	}
 	defer say.end()
-	st := inventory.Read(ctx, op.Client, op.Namespace, inventory.Peers, inventory.Ranges, inventory.Removals)
+	st := survey.Read(ctx, op.Client, op.Namespace, inventory.Peers, inventory.Ranges, inventory.Removals)
 	if err := st.Require(inventory.Peers, inventory.Removals); err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/selvage-net/selvage/cmd/kubectl-selvage/display"
 	"github.com/selvage-net/selvage/cmd/kubectl-selvage/inventory"
 	"github.com/selvage-net/selvage/cmd/kubectl-selvage/removal"
+	"github.com/selvage-net/selvage/cmd/kubectl-selvage/survey"
 )
 
 // pollInterval is how often a wait looks again.
@@ -130,7 +131,7 @@ func (s *session) declared(ctx context.Context, op *removal.Operator, result *re
 	if _, err := fmt.Fprintf(s.Out, "peerremoval.net.selvage.dev/%s %s\n", result.Removal.Name, result.Verb); err != nil {
 		return err
 	}
-	st := inventory.Read(ctx, op.Client, op.Namespace, inventory.Peers, inventory.Removals)
+	st := survey.Read(ctx, op.Client, op.Namespace, inventory.Peers, inventory.Removals)
 	if r := st.Removal(result.Removal.Name); r != nil && r.Over() {
 		return s.page(nil).Line(display.Plain, "%s", display.Already(r, time.Now()))
 	}
@@ -156,7 +157,7 @@ func (s *session) follow(ctx context.Context, op *removal.Operator, say *progres
 // resolve turns the names that a person typed into peers' names, and refuses
 // at once what the controller could only stall on.
 func (s *session) resolve(ctx context.Context, op *removal.Operator, name string, req *removal.Request) error {
-	st := inventory.Read(ctx, op.Client, op.Namespace, inventory.Peers, inventory.Ranges, inventory.Removals)
+	st := survey.Read(ctx, op.Client, op.Namespace, inventory.Peers, inventory.Ranges, inventory.Removals)
 	if err := st.Require(inventory.Peers, inventory.Removals); err != nil {
 		return err
 	}
@@ -200,7 +201,7 @@ func (s *session) subject(ctx context.Context, op *removal.Operator, st *invento
 	if st.Declared(bare) != nil {
 		return bare, nil
 	}
-	nodes := inventory.Read(ctx, op.Client, op.Namespace, inventory.Nodes)
+	nodes := survey.Read(ctx, op.Client, op.Namespace, inventory.Nodes)
 	for i := range nodes.Nodes {
 		if nodes.Nodes[i].Name == bare {
 			return bare, nil

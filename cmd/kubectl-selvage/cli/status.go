@@ -11,6 +11,7 @@ import (
 
 	"github.com/selvage-net/selvage/cmd/kubectl-selvage/display"
 	"github.com/selvage-net/selvage/cmd/kubectl-selvage/inventory"
+	"github.com/selvage-net/selvage/cmd/kubectl-selvage/survey"
 )
 
 func (s *session) status() *cobra.Command {
@@ -54,6 +55,6 @@ func (s *session) read(ctx context.Context, parts ...inventory.Part) (*inventory
 	if err != nil {
 		return nil, err
 	}
-	st := inventory.Read(ctx, c, s.namespace(), parts...)
+	st := survey.Read(ctx, c, s.namespace(), parts...)
 	return st, st.Require(inventory.Peers)
 }

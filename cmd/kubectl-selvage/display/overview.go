@@ -5,6 +5,7 @@ package display
 
 import (
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -179,7 +180,11 @@ func (p *Page) peerLines(o Overview) error {
 			counts = append(counts, fmt.Sprintf("%d %s", n, phase))
 		}
 	}
-	if err := p.Line(Plain, ""); err != nil {
+	above := "\n"
+	if _, unread := o.Unread[string(inventory.Pools)]; unread {
+		above = ""
+	}
+	if _, err := io.WriteString(p, above); err != nil {
 		return err
 	}
 	if err := p.Line(Strong, "%s", strings.TrimSuffix(fmt.Sprintf("%s: %s", plural(o.Peers, "peer"), strings.Join(counts, ", ")), ": ")); err != nil {

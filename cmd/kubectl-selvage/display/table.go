@@ -39,7 +39,8 @@ type Cell struct {
 	Style Style
 }
 
-// Table is a header and rows. Empty cells are shown as <none>, as kubectl does.
+// Table is a header and rows. Empty cells are shown as <none>, as kubectl does,
+// except in the last column, where there is nothing to keep in line.
 type Table struct {
 	Header []string
 	Rows   [][]Cell
@@ -60,7 +61,7 @@ type Page struct {
 // messages come from the cluster, and must not drive the terminal.
 func (p *Page) Style(style Style, text string) string {
 	text = printers.EscapeTerminal(text)
-	if !p.Colour || escapes[style] == "" {
+	if !p.Colour || escapes[style] == "" || text == "" {
 		return text
 	}
 	return escapes[style] + text + "\x1b[0m"
@@ -82,32 +83,42 @@ func (p *Page) Table(t Table) error {
 		}
 		rows = append([][]Cell{head}, rows...)
 	}
+	widths := columns(rows)
+	var b strings.Builder
+	for _, row := range rows {
+		var line strings.Builder
+		for i, c := range row {
+			last := i == len(row)-1
+			line.WriteString(p.Style(c.Style, shown(c, last)))
+			if !last {
+				line.WriteString(strings.Repeat(" ", widths[i]-width(c, last)+3))
+			}
+		}
+		b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
+	}
+	_, err := io.WriteString(p, b.String())
+	return err
+}
+
+func columns(rows [][]Cell) []int {
 	var widths []int
 	for _, row := range rows {
 		for i, c := range row {
 			if i == len(widths) {
 				widths = append(widths, 0)
 			}
-			widths[i] = max(widths[i], utf8.RuneCountInString(printers.EscapeTerminal(shown(c))))
+			widths[i] = max(widths[i], width(c, i == len(row)-1))
 		}
 	}
-	var b strings.Builder
-	for _, row := range rows {
-		for i, c := range row {
-			text := printers.EscapeTerminal(shown(c))
-			b.WriteString(p.Style(c.Style, shown(c)))
-			if i < len(row)-1 {
-				b.WriteString(strings.Repeat(" ", widths[i]-utf8.RuneCountInString(text)+3))
-			}
-		}
-		b.WriteByte('\n')
-	}
-	_, err := io.WriteString(p, b.String())
-	return err
+	return widths
 }
 
-func shown(c Cell) string {
-	if c.Text == "" {
+func width(c Cell, last bool) int {
+	return utf8.RuneCountInString(printers.EscapeTerminal(shown(c, last)))
+}
+
+func shown(c Cell, last bool) string {
+	if c.Text == "" && !last {
 		return "<none>"
 	}
 	return c.Text

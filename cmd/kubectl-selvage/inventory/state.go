@@ -7,6 +7,7 @@
 package inventory
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -51,10 +52,19 @@ type State struct {
 
 	// Unread says why a part that was asked for is missing.
 	Unread map[Part]error
-	// asked is what Read was asked for; nil means everything.
+	// asked is what is read at all; nil means everything.
 	asked map[Part]bool
 	// Namespace is where Selvage is installed: where the leases were sought.
 	Namespace string
+}
+
+// New is a State of which these parts are going to be read.
+func New(namespace string, parts ...Part) *State {
+	s := &State{Unread: map[Part]error{}, Namespace: namespace, asked: map[Part]bool{}}
+	for _, p := range parts {
+		s.asked[p] = true
+	}
+	return s
 }
 
 // Has says whether the part was asked for and could be read.
@@ -148,6 +158,15 @@ func Size(cidr string) int64 {
 		return 0
 	}
 	return 1 << (p.Addr().BitLen() - p.Bits())
+}
+
+// SortRanges sorts by address, larger ranges first, where the API sorts by
+// name: 10.100.0.0 before 10.32.0.0.
+func SortRanges(ranges []v1alpha1.AddressRange) {
+	slices.SortFunc(ranges, func(a, b v1alpha1.AddressRange) int {
+		pa, pb := Prefix(a.Spec.CIDR), Prefix(b.Spec.CIDR)
+		return cmp.Or(pa.Addr().Compare(pb.Addr()), cmp.Compare(pa.Bits(), pb.Bits()))
+	})
 }
 
 // Message is the message of the condition, if it is there.

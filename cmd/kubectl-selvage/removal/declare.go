@@ -21,6 +21,7 @@ import (
 	"github.com/selvage-net/selvage/api/v1alpha1"
 	"github.com/selvage-net/selvage/cmd/kubectl-selvage/display"
 	"github.com/selvage-net/selvage/cmd/kubectl-selvage/inventory"
+	"github.com/selvage-net/selvage/cmd/kubectl-selvage/survey"
 )
 
 // attempts bounds how often a write is decided again after somebody else's.
@@ -198,7 +199,7 @@ func (o *Operator) awaitGone(ctx context.Context, gone *v1alpha1.PeerRemoval, te
 // read reads removals and then peers: whatever became of a removal that is
 // seen, or seen to be gone, its peer shows it.
 func (o *Operator) read(ctx context.Context) (*inventory.State, error) {
-	s := inventory.Read(ctx, o.Client, o.Namespace, inventory.Removals, inventory.Peers)
+	s := survey.Read(ctx, o.Client, o.Namespace, inventory.Removals, inventory.Peers)
 	return s, s.Require(inventory.Removals, inventory.Peers)
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/selvage-net/selvage/api/v1alpha1"
 	"github.com/selvage-net/selvage/cmd/kubectl-selvage/display"
 	"github.com/selvage-net/selvage/cmd/kubectl-selvage/inventory"
+	"github.com/selvage-net/selvage/cmd/kubectl-selvage/survey"
 )
 
 // CancelledError says that the removal that was followed is no more.
@@ -66,7 +67,7 @@ func (o *Operator) look(ctx context.Context, declared *v1alpha1.PeerRemoval) (*i
 	if err != nil {
 		return nil, err
 	}
-	s := inventory.Read(ctx, o.Client, o.Namespace, inventory.Peers, inventory.Leases)
+	s := survey.Read(ctx, o.Client, o.Namespace, inventory.Peers, inventory.Leases)
 	if err := s.Require(inventory.Peers); err != nil {
 		return nil, err
 	}

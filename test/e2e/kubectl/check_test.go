@@ -83,12 +83,12 @@ var _ = Describe("checking", func() {
 
 	It("finds ranges that overlap", func(ctx SpecContext) {
 		st.grant(ctx, "default", "10.46.0.0/16", "host1", 0)
-		broken(ctx, "Disjoint", "10.46.0.0", "10.44.0.0")
+		broken(ctx, "Disjoint", "10.46.0.0/16 of host1 overlaps 10.44.0.0/14 of host3")
 	})
 
 	It("finds a range outside its pool", func(ctx SpecContext) {
 		st.grant(ctx, "default", "10.99.0.0/16", "host1", 0)
-		broken(ctx, "Disjoint", "addressrange/10.99.0.0: 10.99.0.0/16 is not inside 10.32.0.0/12")
+		broken(ctx, "WellFormed", "10.99.0.0/16 is not of pool default (10.32.0.0/12)")
 	})
 
 	It("finds a range of a pool that is not accepted, or does not exist", func(ctx SpecContext) {
@@ -107,7 +107,7 @@ var _ = Describe("checking", func() {
 		r := claim(ctx, "default", "10.99.0.0/16")
 		r.Spec.Owner, r.Spec.Epoch = &v1alpha1.PeerReference{Name: "ghost", UID: "0123"}, 1
 		Expect(controller.Update(ctx, r)).To(Succeed())
-		broken(ctx, "Disjoint, NoLoss", "owned by ghost with uid 0123, and there is no such Peer")
+		broken(ctx, "NoLoss, WellFormed", "owned by ghost with uid 0123, and there is no such Peer")
 	})
 
 	It("finds an epoch that an agent has seen and the record has not", func(ctx SpecContext) {
