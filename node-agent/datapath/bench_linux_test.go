@@ -75,3 +75,53 @@ func BenchmarkDetach(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkSet is about 5,000 peers with two ranges each: all of them new, one
+// of them gone and back, and nothing to do.
+func BenchmarkSet(b *testing.B) {
+	const peers = 5000
+	for _, mode := range []string{VXLAN, Auto} {
+		l := newLab(b, 1, families{"", "4", "4"}, Options{Encapsulation: mode})
+		h := l.hosts[0]
+		d := h.desired()
+		d.Pools = append(d.Pools, prefixes("10.64.0.0/10")...)
+		for i := range peers {
+			r := Remote{Name: fmt.Sprint("peer", i), VTEP: fmt.Sprintf("52:54:00:00:%02x:%02x", i>>8, i&255)}
+			r.Underlay = []netip.Addr{netip.AddrFrom4([4]byte{172, 16 + byte(i/25000), byte(i / 250), byte(1 + i%250)})}
+			for j := range 2 {
+				at := 2*i + j
+				r.Ranges = append(r.Ranges, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 64 + byte(at>>8), byte(at), 0}), 24))
+			}
+			d.Remotes = append(d.Remotes, r)
+		}
+		all, none := d, d
+		none.Remotes = nil
+		one := d
+		one.Remotes = d.Remotes[1:]
+		set := func(b *testing.B, d Desired) {
+			b.Helper()
+			if err := h.k.Set(d); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.Run(mode+"/all", func(b *testing.B) {
+			for range b.N {
+				b.StopTimer()
+				set(b, none)
+				b.StartTimer()
+				set(b, all)
+			}
+		})
+		b.Run(mode+"/one", func(b *testing.B) {
+			for i := range b.N {
+				set(b, []Desired{one, all}[i%2])
+			}
+		})
+		set(b, all)
+		b.Run(mode+"/nothing", func(b *testing.B) {
+			for range b.N {
+				set(b, all)
+			}
+		})
+	}
+}

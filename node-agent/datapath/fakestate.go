@@ -36,6 +36,9 @@ func (s *state) apply(x step) error {
 		if s.device == nil || !s.device.becomes(x.device) {
 			return errRefused
 		}
+		if s.device.mac != x.device.mac {
+			s.neighbours = nil
+		}
 		d := x.device
 		s.device = &d
 	case routeAdd, routeReplace, routeDelete:
@@ -50,18 +53,14 @@ func (s *state) applyFilter(x step) error {
 	if s.filter == nil {
 		return errRefused
 	}
-	f := *s.filter
-	if x.op == filterShrink {
-		f.peers, _ = difference(f.peers, x.change.peers)
-		f.direct, _ = difference(f.direct, x.change.direct)
-	} else {
-		f.peers = slices.Concat(f.peers, x.change.peers)
-		f.direct = slices.Concat(f.direct, x.change.direct)
+	for i, d := range s.filter.after(x.change).direct {
+		// A set of intervals holds no two that overlap.
+		others := slices.Delete(slices.Clone(s.filter.after(x.change).direct), i, i+1)
+		if d.within(others) {
+			return fmt.Errorf("%w: %s overlaps another", errRefused, d)
+		}
 	}
-	if x.change.set {
-		f.pools = x.change.pools
-	}
-	s.filter = &f
+	s.filter = s.filter.after(x.change)
 	return nil
 }
 

@@ -122,26 +122,20 @@ func (n *nft) addElements(s *nftables.Set, all []nftables.SetElement) {
 	}
 }
 
-// change applies the difference to the sets of the table that stands: taking
-// away or adding.
-func (n *nft) change(c filterChange, grow bool) error {
-	f := filter{peers: c.peers, pools: c.pools, direct: c.direct}
+// change applies a difference to the sets of the table that stands, in one
+// transaction.
+func (n *nft) change(c filterChange) error {
+	gone, added := filter{peers: c.peersGone, direct: c.directGone}, filter{peers: c.peersNew, direct: c.directNew, pools: c.pools}
 	for _, name := range n.opts.sets() {
 		for _, six := range []bool{false, true} {
 			set := setOf(n.table, name, six)
-			elements := f.elements(name, six)
-			switch {
-			case name == poolsSet && !c.set:
-			case name == poolsSet:
+			if name == poolsSet && c.set {
 				n.conn.FlushSet(set)
-				n.addElements(set, elements)
-			case grow:
-				n.addElements(set, elements)
-			default:
-				for some := range slices.Chunk(elements, elementsAtOnce) {
-					_ = n.conn.SetDeleteElements(set, some)
-				}
 			}
+			for some := range slices.Chunk(gone.elements(name, six), elementsAtOnce) {
+				_ = n.conn.SetDeleteElements(set, some)
+			}
+			n.addElements(set, added.elements(name, six))
 		}
 	}
 	return n.conn.Flush()

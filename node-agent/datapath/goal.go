@@ -205,6 +205,7 @@ func (b *builder) remote(r Remote) error {
 	direct := b.opts.direct() && takesDirect(r.VTEP)
 	hop := hop{mac: mac, tunnel: tunnelAddress(r.Underlay, b.vtep.address.Is6())}
 	var errs []error
+	var from []netip.Prefix
 	for _, p := range r.Ranges {
 		if !b.take(p, r.Name) {
 			continue
@@ -213,14 +214,17 @@ func (b *builder) remote(r Remote) error {
 			errs = append(errs, fmt.Errorf("%s is held by a pod of this host: routing it there", p))
 			continue
 		}
-		if direct {
-			b.goal.filter.direct = append(b.goal.filter.direct, directSource{from: p, mac: mac.String()})
-		}
+		from = append(from, p)
 		if via := b.neighbourOf(r, p); direct && via.IsValid() {
 			b.goal.routes = append(b.goal.routes, route{dst: p, via: via, dev: b.vtep.below.name, src: b.source(p)})
 			continue
 		}
 		errs = append(errs, b.tunnel(&hop, r, p))
+	}
+	if direct {
+		for _, p := range merged(from) { // a set of intervals holds no two that overlap
+			b.goal.filter.direct = append(b.goal.filter.direct, directSource{from: p, mac: mac.String()})
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -42,6 +42,9 @@ type Kernel struct {
 	// missing and lacks are what the kernel was found to lack.
 	missing atomic.Pointer[[]string]
 	lacks   atomic.Pointer[lacking]
+	// watchBuffer is the receive buffer of watches: what overruns it costs another
+	// dump.
+	watchBuffer int
 	// crash stops tests between the steps of a change.
 	crash func(step string) error
 }
@@ -82,7 +85,8 @@ func Open(opts Options) (*Kernel, error) {
 	}
 	k := &Kernel{
 		opts: opts, hostNS: ns, jobs: make(chan job), closed: make(chan struct{}), dying: make(chan struct{}, 1),
-		crash: func(string) error { return nil },
+		watchBuffer: 4 << 20,
+		crash:       func(string) error { return nil },
 	}
 	if err := k.start(); err != nil {
 		return nil, errors.Join(err, k.Close())

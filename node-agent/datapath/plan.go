@@ -50,16 +50,19 @@ type step struct {
 	change filterChange
 }
 
-// filterChange is the difference between two filters with the same rules.
+// filterChange is the difference between two filters with the same rules. All
+// of one is done in one transaction.
 type filterChange struct {
-	peers  []netip.Addr
-	direct []directSource
+	peersGone, peersNew   []netip.Addr
+	directGone, directNew []directSource
 	// pools replace the former ones, if set is true.
 	pools []netip.Prefix
 	set   bool
 }
 
-func (c filterChange) empty() bool { return len(c.peers) == 0 && len(c.direct) == 0 && !c.set }
+func (c filterChange) empty() bool {
+	return len(c.peersGone)+len(c.peersNew)+len(c.directGone)+len(c.directNew) == 0 && !c.set
+}
 
 func (s step) String() string {
 	switch s.op {
@@ -84,26 +87,34 @@ func (s step) String() string {
 
 func (c filterChange) String() string {
 	var b strings.Builder
-	for _, a := range c.peers {
-		fmt.Fprintf(&b, " peer %s", a)
-	}
-	for _, d := range c.direct {
-		fmt.Fprintf(&b, " direct %s", d)
-	}
+	list(&b, "-peer", c.peersGone)
+	list(&b, "+peer", c.peersNew)
+	list(&b, "-direct", c.directGone)
+	list(&b, "+direct", c.directNew)
 	if c.set {
 		fmt.Fprintf(&b, " pools %v", c.pools)
 	}
 	return b.String()
 }
 
+func list[T fmt.Stringer](b *strings.Builder, what string, all []T) {
+	for _, x := range all {
+		fmt.Fprintf(b, " %s %s", what, x)
+	}
+}
+
 // plan lists the steps from now to goal. Unless prune is set nothing is taken
 // away, only added and put right.
 func plan(now, goal state, prune bool) []step {
 	p := planner{prune: prune}
-	p.filterFirst(now.filter, goal.filter)
-	if p.device(now.device, goal.device) {
-		// What was on the old device went with it.
+	p.filter(now.filter, goal.filter)
+	switch p.device(now.device, goal.device) {
+	case deviceCreate: // what was on the old one went with it
 		now = now.without(goal.device.name)
+	case deviceChange:
+		if now.device.mac != goal.device.mac { // the kernel forgets the neighbours
+			now.neighbours = nil
+		}
 	}
 	gone, added := difference(now.addresses, goal.addresses)
 	for _, a := range added {
@@ -116,13 +127,17 @@ func plan(now, goal state, prune bool) []step {
 	for _, a := range gone {
 		p.remove(step{op: addressDelete, address: a})
 	}
-	p.filterLast(now.filter, goal.filter)
+	if !p.grow.empty() {
+		p.add(step{op: filterGrow, change: p.grow})
+	}
 	return p.steps
 }
 
 type planner struct {
 	prune bool
 	steps []step
+	// grow is the last change of the filter.
+	grow filterChange
 }
 
 func (p *planner) add(s step) { p.steps = append(p.steps, s) }
@@ -157,9 +172,9 @@ func difference[T comparable](now, goal []T) (gone, added []T) {
 	return gone, added
 }
 
-// filterFirst stops hearing who is no longer a peer, or puts a whole new filter
+// filter stops hearing who is no longer a peer, or puts a whole new filter
 // in place of one with other rules.
-func (p *planner) filterFirst(now, goal *filter) {
+func (p *planner) filter(now, goal *filter) {
 	if now == nil || now.rules != goal.rules {
 		all := *goal
 		if now != nil && !p.prune {
@@ -169,10 +184,9 @@ func (p *planner) filterFirst(now, goal *filter) {
 		return
 	}
 	var c filterChange
-	c.peers, _ = difference(now.peers, goal.peers)
-	c.direct, _ = difference(now.direct, goal.direct)
-	if !p.prune {
-		c = filterChange{}
+	if p.prune {
+		c.peersGone, _ = difference(now.peers, goal.peers)
+		c.directGone, c.directNew = narrowed(now.direct, goal.direct)
 	}
 	pools := goal.pools
 	if !p.prune {
@@ -183,20 +197,53 @@ func (p *planner) filterFirst(now, goal *filter) {
 	}
 	if !c.empty() {
 		p.add(step{op: filterShrink, change: c})
+		now = now.after(c)
 	}
+	// Then, last of all, who is new begins to be heard.
+	c = filterChange{}
+	_, c.peersNew = difference(now.peers, goal.peers)
+	c.directGone, c.directNew = difference(now.direct, goal.direct)
+	if !p.prune { // what stands may be as wide as what is wanted, or wider
+		c.directNew = slices.DeleteFunc(c.directNew, func(d directSource) bool { return d.within(now.direct) })
+		c.directGone = slices.DeleteFunc(c.directGone, func(d directSource) bool { return !d.within(c.directNew) })
+	}
+	p.grow = c
 }
 
-// filterLast begins to hear who is new.
-func (p *planner) filterLast(now, goal *filter) {
-	if now == nil || now.rules != goal.rules {
-		return
+// narrowed is how to get from now to what now and goal have in common: ranges
+// that shrink stay heard in the part that stays, and ranges that grow as they
+// are until they grow.
+func narrowed(now, goal []directSource) (gone, added []directSource) {
+	all, wanted := difference(now, goal)
+	for _, d := range all {
+		if !d.within(goal) {
+			gone = append(gone, d)
+		}
 	}
-	var c filterChange
-	_, c.peers = difference(now.peers, goal.peers)
-	_, c.direct = difference(now.direct, goal.direct)
-	if !c.empty() {
-		p.add(step{op: filterGrow, change: c})
+	for _, d := range wanted {
+		if d.within(gone) {
+			added = append(added, d)
+		}
 	}
+	return gone, added
+}
+
+// within says whether one of others covers it.
+func (s directSource) within(others []directSource) bool {
+	return slices.ContainsFunc(others, func(o directSource) bool {
+		return o.mac == s.mac && o.from.Bits() <= s.from.Bits() && o.from.Contains(s.from.Addr())
+	})
+}
+
+// after is the filter after a change.
+func (f filter) after(c filterChange) *filter {
+	f.peers, _ = difference(f.peers, c.peersGone)
+	f.direct, _ = difference(f.direct, c.directGone)
+	f.peers, f.direct = slices.Concat(f.peers, c.peersNew), slices.Concat(f.direct, c.directNew)
+	if c.set {
+		f.pools = c.pools
+	}
+	return &f
 }
 
 func (f filter) union(other filter) filter {
@@ -207,8 +254,8 @@ func (f filter) union(other filter) filter {
 	return f
 }
 
-// device makes or changes the VXLAN device; true if it is a new one.
-func (p *planner) device(now, goal *device) (fresh bool) {
+// device makes or changes the VXLAN device, and says which.
+func (p *planner) device(now, goal *device) op {
 	if now != nil && !now.becomes(*goal) {
 		p.add(step{op: deviceDelete})
 		now = nil
@@ -216,11 +263,12 @@ func (p *planner) device(now, goal *device) (fresh bool) {
 	switch {
 	case now == nil:
 		p.add(step{op: deviceCreate, device: *goal})
-		return true
+		return deviceCreate
 	case *now != *goal:
 		p.add(step{op: deviceChange, device: *goal})
+		return deviceChange
 	}
-	return false
+	return ""
 }
 
 // becomes says whether the kernel can change d into goal.

@@ -104,7 +104,7 @@ route add 10.44.0.0/14 via 192.168.77.3 dev selvage0 onlink src 10.32.0.0`)
 	d.Remotes = d.Remotes[:1]
 	d.Own = append(d.Own, prefixes("10.40.0.0/14", "10.44.0.0/14")...)
 	wantSteps(t, steps(t, opts, &now, d), `
-filter shrink peer 192.168.77.3
+filter shrink -peer 192.168.77.3
 route add blackhole 10.40.0.0/14 metric 16777216
 route add blackhole 10.44.0.0/14 metric 16777216
 route delete 10.40.0.0/14 via 192.168.77.3 dev selvage0 onlink src 10.32.0.0
@@ -120,7 +120,7 @@ fdb set 5a:5e:c0:a8:4d:03 dst 192.168.77.3
 neighbour set 192.168.77.3 lladdr 5a:5e:c0:a8:4d:03
 route add 10.44.0.0/14 via 192.168.77.3 dev selvage0 onlink src 10.32.0.0
 route delete blackhole 10.44.0.0/14 metric 16777216
-filter grow peer 192.168.77.3`)
+filter grow +peer 192.168.77.3`)
 
 	// A range goes from one peer to another, without a moment without a way.
 	d.Remotes[0].Ranges, d.Remotes[1].Ranges = append(d.Remotes[0].Ranges, d.Remotes[1].Ranges...), nil
@@ -252,11 +252,18 @@ func (s state) way(a netip.Addr) string {
 	return text
 }
 
+func (s state) filterOrNone() filter {
+	if s.filter == nil {
+		return filter{}
+	}
+	return *s.filter
+}
+
 // TestPlanProperties: from any state that a Set left, with whatever is missing
 // or too much, a plan reaches the goal and leaves nothing to plan; who is no
 // longer a peer is not heard from the first step on; nobody is heard who is a
 // peer neither before nor after; and an address whose way is the same before
-// and after has it throughout.
+// and after has it throughout, in both directions.
 func TestPlanProperties(t *testing.T) {
 	probes := addrs("10.32.0.0", "10.32.0.1", "10.36.0.1", "10.40.0.0", "10.44.1.1", "fd10::1", "fd10::2", "fd10:0:0:8000::1")
 	rapid.Check(t, func(t *rapid.T) {
@@ -282,6 +289,12 @@ func TestPlanProperties(t *testing.T) {
 				}
 			}
 			for _, a := range probes {
+				for _, d := range slices.Concat(before.filterOrNone().direct, goal.filter.direct) {
+					heard := func(f filter) bool { return directSource{netip.PrefixFrom(a, a.BitLen()), d.mac}.within(f.direct) }
+					if was := heard(before.filterOrNone()); was == heard(*goal.filter) && heard(*now.filter) != was {
+						t.Fatalf("after step %d %s from %s is heard: %v", i, a, d.mac, !was)
+					}
+				}
 				if was := before.way(a); !damaged && was == goal.way(a) && now.way(a) != was {
 					t.Fatalf("after step %d packets to %s go %q instead of %q", i, a, now.way(a), was)
 				}

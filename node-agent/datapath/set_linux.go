@@ -174,7 +174,10 @@ func (a *applying) special(s step) error {
 		return a.createDevice(s.device)
 	case deviceChange:
 		index := a.index[s.device.name]
-		own := linkMessage(unix.RTM_NEWLINK, 0, index).attr(unix.IFLA_ADDRESS, mustMAC(s.device.mac)).number(unix.IFLA_MTU, s.device.mtu)
+		own := linkMessage(unix.RTM_NEWLINK, 0, index).number(unix.IFLA_MTU, s.device.mtu)
+		if a.state.device.mac != s.device.mac { // even the same one would cost the neighbours
+			own.attr(unix.IFLA_ADDRESS, mustMAC(s.device.mac))
+		}
 		return a.s.send(vxlanMessage(0, index, s.device), own, linkMessage(unix.RTM_NEWLINK, 0, index).up())
 	default:
 		return fmt.Errorf("unknown step")

@@ -152,21 +152,20 @@ func (s state) String() string {
 		lines(&b, "pool", s.filter.pools)
 		lines(&b, "direct", s.filter.direct)
 	}
-	for _, a := range s.pods {
-		b.WriteString(podLine(a))
-	}
+	lines(&b, "pod", s.pods)
 	return b.String()
 }
 
-func podLine(a Attachment) string {
-	text := fmt.Sprintf("pod %s %s %s %v on %s", a.Network, a.Sandbox, a.IfName, a.Addresses, a.HostIf)
+// String shows an attachment as people want to see it.
+func (a Attachment) String() string {
+	text := fmt.Sprintf("%s %s %s %v on %s", a.Network, a.Sandbox, a.IfName, a.Addresses, a.HostIf)
 	if !a.Up {
 		text += " down"
 	}
 	if a.Dying {
 		text += " dying"
 	}
-	return text + "\n"
+	return text
 }
 
 func lines[T fmt.Stringer](b *strings.Builder, what string, all []T) {

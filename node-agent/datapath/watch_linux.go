@@ -38,7 +38,7 @@ func (k *Kernel) Dump() ([]Attachment, error) {
 func (k *Kernel) Watch(ctx context.Context, onGone func(Attachment)) ([]Attachment, error) {
 	var fd int
 	err := k.do(func(*worker) (err error) {
-		fd, err = subscribe()
+		fd, err = subscribe(k.watchBuffer)
 		return err
 	})
 	if err != nil {
@@ -71,13 +71,12 @@ func (k *Kernel) Watch(ctx context.Context, onGone func(Attachment)) ([]Attachme
 }
 
 // subscribe opens a socket that hears of links, in the thread's namespace.
-func subscribe() (int, error) {
+func subscribe(buffer int) (int, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
 	if err != nil {
 		return 0, fmt.Errorf("opening a netlink socket: %w", err)
 	}
-	// A burst that overruns the buffer costs another dump, so a small one will do.
-	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 4<<20)
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, buffer)
 	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: unix.RTMGRP_LINK}); err != nil {
 		_ = unix.Close(fd)
 		return 0, fmt.Errorf("subscribing to the kernel's news of interfaces: %w", err)
