@@ -95,6 +95,22 @@ func TestRestartSearchesAfterWhatIsInUse(t *testing.T) {
 	allocate(t, l, 3, "10.0.0.10")
 }
 
+// TestChangedRangeGoesOnWhereItWas: what was freed last is not used again first
+// because something else about the range changed.
+func TestChangedRangeGoesOnWhereItWas(t *testing.T) {
+	l, r := addresses.NewLedger(), owned("10.0.0.0/28")
+	l.SetRanges([]addresses.Range{r})
+	for i := range 5 {
+		allocate(t, l, i, fmt.Sprintf("10.0.0.%d", i))
+	}
+	for i := range 5 {
+		l.Release(key(i))
+	}
+	r.Withheld = []netip.Addr{addr("10.0.0.5")}
+	l.SetRanges([]addresses.Range{r, owned("10.1.0.0/28")})
+	allocate(t, l, 6, "10.0.0.6")
+}
+
 func TestShrinkGoAndComeBack(t *testing.T) {
 	l, whole := addresses.NewLedger(), owned("10.0.0.0/29")
 	l.SetRanges([]addresses.Range{whole})

@@ -104,6 +104,7 @@ type Agent struct {
 	term    string
 	set     datapath.Desired
 	setAt   time.Duration
+	problem string
 	failing int
 	// due is when something is to be told that may wait; 0: nothing.
 	due    time.Duration
@@ -187,7 +188,11 @@ func (a *Agent) Run(ctx context.Context) error {
 // Adopt rebuilds what is in use from the kernel: it subscribes, then dumps. It
 // comes before anybody is served.
 func (a *Agent) Adopt(ctx context.Context) error {
+	// A pod that goes while the others are being read in must not be held
+	// afterwards.
+	seeded := make(chan struct{})
 	attachments, err := a.Kernel.Watch(ctx, func(gone datapath.Attachment) {
+		<-seeded
 		if a.Gone != nil {
 			a.Gone(gone)
 		} else {
@@ -205,6 +210,7 @@ func (a *Agent) Adopt(ctx context.Context) error {
 			a.Ledger.Hold(keyOf(at), at.Addresses)
 		}
 	}
+	close(seeded)
 	a.Log.Info("found the pods of before", "interfaces", len(attachments))
 	return nil
 }
