@@ -86,6 +86,10 @@ func (d *decider) cutOffByAll(removed Ref) *hold {
 	}
 	latest := d.now
 	for _, name := range names {
+		if d.cfg.on(ruleBarrierWatch) && d.created(name) {
+			latest = max(latest, d.now+d.patience(name))
+			continue
+		}
 		until := d.runsOut(name, began.since)
 		if until <= d.now || !d.cfg.on(ruleBarrierWatch) {
 			d.seal(name, removed.UID)

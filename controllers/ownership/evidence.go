@@ -20,6 +20,9 @@ func (d *decider) evidence(p *Peer) (Evidence, *hold) {
 	case d.sealedFor(p, evidenceMark(p, LeaseExpired)):
 		return LeaseExpired, nil
 	}
+	if d.created(p.Name) {
+		return "", holds("Sealing", 0, "%s has no lease: making a sealed one", p.Name)
+	}
 	if d.outOfService(p) {
 		// Two renewal intervals without a renewal, since the removal was known.
 		until := max(d.quietSince(p.Name), d.knownSince(p)) + 2*d.duration(p.Name)/3

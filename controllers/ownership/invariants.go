@@ -54,7 +54,13 @@ func Check(s *Snapshot) []Violation {
 	c.disjoint(s)
 	pools := map[string]*Pool{}
 	for i := range s.Pools {
-		pools[s.Pools[i].Name] = &s.Pools[i]
+		p := &s.Pools[i]
+		pools[p.Name] = p
+		for j := range s.Pools[:i] {
+			if q := &s.Pools[j]; p.Accepted && q.Accepted && p.CIDR.Overlaps(q.CIDR) {
+				c.add(Disjoint, kindPool, p.Name, "%s overlaps %s of pool %s, and both are accepted", p.CIDR, q.CIDR, q.Name)
+			}
+		}
 	}
 	for i := range s.Ranges {
 		c.wellFormed(&s.Ranges[i], pools[s.Ranges[i].Pool])

@@ -51,17 +51,24 @@ func (d *decider) patience(peer string) time.Duration {
 	return t + t/10
 }
 
-// quietSince is since when this very version of the Lease, or its absence,
-// has been watched; now, if it has not.
+// quietSince is since when this very version of the Lease has been watched;
+// now, if it has not.
 func (d *decider) quietSince(peer string) time.Duration {
-	var uid, version string
-	if l := d.leases[peer]; l != nil {
-		uid, version = l.UID, l.Version
-	}
-	if w, ok := d.m.leases[peer]; ok && w.uid == uid && w.version == version {
+	l := d.leases[peer]
+	if w, ok := d.m.leases[peer]; ok && l != nil && w.uid == l.UID && w.version == l.Version {
 		return w.since
 	}
 	return d.now
+}
+
+// created makes an absent Lease, sealed: what is not there cannot be watched.
+// It says whether it had to.
+func (d *decider) created(peer string) bool {
+	if d.leases[peer] != nil || !d.cfg.on(ruleWatch) {
+		return false
+	}
+	d.seal(peer)
+	return true
 }
 
 // runsOut is when the Lease will have been watched for long enough, counting
@@ -73,7 +80,7 @@ func (d *decider) runsOut(peer string, from time.Duration) time.Duration {
 	return max(d.quietSince(peer), from) + d.patience(peer)
 }
 
-// ranOut: watched unchanged for the full time. Sealed or absent ones too.
+// ranOut: watched unchanged for the full time. Sealed ones too.
 func (d *decider) ranOut(peer string) bool { return d.runsOut(peer, 0) <= d.now }
 
 // live: the peer's own run holds its Lease, and it has not run out.

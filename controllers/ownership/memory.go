@@ -14,7 +14,8 @@ type Memory struct {
 	observations int
 
 	// By peer name: since when exactly this resourceVersion of the Lease has
-	// stood, or its absence.
+	// stood. Absence has no version: it may have ended and begun again between
+	// two looks, so it is never watched.
 	leases map[string]watch
 	// By node name: the kubelet's Lease.
 	heartbeats map[string]watch
@@ -63,7 +64,11 @@ func (m *Memory) Observe(s *Snapshot, now time.Duration) {
 		owners[s.Peers[i].UID] = true
 	}
 	orphans := orphanRefs(s, owners)
-	m.observeLeases(s, orphans, now)
+	m.leases = rewatch(m.leases, now, func(see func(string, string, string)) {
+		for i := range s.Leases {
+			see(s.Leases[i].Name, s.Leases[i].UID, s.Leases[i].Version)
+		}
+	})
 	m.heartbeats = rewatch(m.heartbeats, now, func(see func(string, string, string)) {
 		for _, n := range s.Nodes {
 			see(n.Name, n.UID, n.Heartbeat)
@@ -88,27 +93,6 @@ func orphanRefs(s *Snapshot, owners map[string]bool) map[string]Ref {
 		}
 	}
 	return orphans
-}
-
-func (m *Memory) observeLeases(s *Snapshot, orphans map[string]Ref, now time.Duration) {
-	m.leases = rewatch(m.leases, now, func(see func(string, string, string)) {
-		present := make(map[string]bool, len(s.Leases))
-		for i := range s.Leases {
-			l := &s.Leases[i]
-			present[l.Name] = true
-			see(l.Name, l.UID, l.Version)
-		}
-		for i := range s.Peers {
-			if n := s.Peers[i].Name; !present[n] {
-				see(n, "", "")
-			}
-		}
-		for _, o := range orphans {
-			if !present[o.Name] {
-				see(o.Name, "", "")
-			}
-		}
-	})
 }
 
 func (m *Memory) observePeers(s *Snapshot, orphans map[string]Ref, now time.Duration) {
@@ -139,7 +123,16 @@ func (m *Memory) observePeers(s *Snapshot, orphans map[string]Ref, now time.Dura
 		}
 	}
 	for uid := range orphans {
-		barriers[uid] = sight(m, m.barriers, uid, now)
+		// Counted from the second observation on: a first one may have listed
+		// the ranges after a Peer was made that it had not listed.
+		seen, again := m.barriers[uid]
+		if !again || seen.first == m.observations-1 {
+			seen.since = now
+		}
+		if !again {
+			seen.first = m.observations
+		}
+		barriers[uid] = seen
 	}
 	m.nodesGone, m.removals, m.barriers, m.undeclared = gone, removals, barriers, undeclared
 }

@@ -97,6 +97,9 @@ func (d *decider) fencedOrphan(owner Ref) bool {
 	if l != nil && l.sealed() && slices.Contains(l.SealedFor, owner.UID) {
 		return true
 	}
+	if d.created(owner.Name) {
+		return false
+	}
 	missed, ok := d.m.barriers[owner.UID]
 	if !ok {
 		missed.since = d.now

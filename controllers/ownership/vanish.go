@@ -67,6 +67,9 @@ func (d *decider) doom(p *Peer) (Reason, bool) {
 		return "", false
 	}
 	until := gone.since + d.cfg.GracePeriod
+	if d.created(p.Name) {
+		return NodeGone, false
+	}
 	if d.cfg.on(ruleNodeLease) {
 		until = max(until, d.runsOut(p.Name, 0))
 	}
@@ -79,8 +82,10 @@ func (d *decider) doom(p *Peer) (Reason, bool) {
 // sealedSuperseded: the instance that another contends with has fallen silent,
 // and its Lease is sealed.
 func (d *decider) sealedSuperseded(p *Peer) bool {
-	l := d.leases[p.Name]
-	if l != nil && l.sealed() {
+	if d.created(p.Name) {
+		return false
+	}
+	if l := d.leases[p.Name]; l != nil && l.sealed() {
 		return true
 	}
 	if until := d.runsOut(p.Name, 0); until > d.now {

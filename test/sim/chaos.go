@@ -25,13 +25,18 @@ type Chaos struct {
 	Script []string
 	// Writes counts what the controllers wrote, Refused what they tried to.
 	Writes, Refused int
+
+	// calm is how often, of four, a party does all that is due at once, and
+	// rough how often, of four, machines fail and people intervene. Some
+	// histories are quiet enough for long plans to come to their end.
+	calm, rough int
 }
 
 // NewChaos is a cluster of a few hosts that share 16 addresses, and two
 // controllers, with clocks that run up to 3 % fast or slow.
 func NewChaos(choose Chooser, hosts int, cfg ownership.Config) *Chaos {
 	w := NewWorld(time.Minute)
-	p := ownership.Pool{CIDR: netip.MustParsePrefix("10.0.0.0/28"), First: 30, Max: 29}
+	p := ownership.Pool{CIDR: netip.MustParsePrefix("10.0.0.0/28"), First: 30 + choose.Intn(2), Max: 28 + choose.Intn(3)}
 	p.Name = "default"
 	w.Store.AddPool(p)
 	if cfg.GracePeriod == 0 {
@@ -48,7 +53,7 @@ func NewChaos(choose Chooser, hosts int, cfg ownership.Config) *Chaos {
 		h.Headroom = 1
 		w.StartAgent(h)
 	}
-	c := &Chaos{World: w, Choose: choose}
+	c := &Chaos{World: w, Choose: choose, calm: choose.Intn(4), rough: 1 + choose.Intn(4)}
 	w.OnRefusal = func(*Controller, ownership.Write, error) { c.Refused++ }
 	if choose.Intn(2) == 0 {
 		w.Run(30 * time.Second)
@@ -113,6 +118,11 @@ func (c *Chaos) host(h *Host) {
 	w := c.World
 	was := h.Mode
 	what := ""
+	if c.Choose.Intn(4) < c.calm {
+		w.Work(h)
+		c.say("%s works (%s, was %s)", h.Name, h.Mode, was)
+		return
+	}
 	switch n := c.Choose.Intn(60); {
 	case n < 8:
 		w.Sync(h)
@@ -165,6 +175,9 @@ func (c *Chaos) host(h *Host) {
 
 func (c *Chaos) fault(h *Host) string {
 	w := c.World
+	if c.Choose.Intn(4) >= c.rough {
+		return ""
+	}
 	switch c.Choose.Intn(8) {
 	case 0:
 		w.StopAgent(h)
@@ -191,6 +204,9 @@ func (c *Chaos) fault(h *Host) string {
 
 func (c *Chaos) people(h *Host) {
 	w := c.World
+	if c.Choose.Intn(4) >= c.rough {
+		return
+	}
 	other := w.Hosts[c.Choose.Intn(len(w.Hosts))].Name
 	switch n := c.Choose.Intn(24); {
 	case n < 6:

@@ -53,7 +53,9 @@ type Host struct {
 	// sent are renewals under way to the API server.
 	sent []renewal
 	// own are its ranges as it last saw them.
-	own     []ownership.Range
+	own []ownership.Range
+	// term is the leader for whom it has compared what it holds with the API.
+	term    string
 	leaving bool
 
 	// The disk.
@@ -190,10 +192,27 @@ func (w *World) Sync(h *Host) {
 		}
 	}
 	w.learn(h)
+	if h.Mode == Serving && w.regressed(h) {
+		h.Mode = Regressed
+	}
 	if h.Mode != Fenced && h.Mode != Regressed {
 		w.admit(h)
+		h.term = w.Term
 	}
 	w.Report(h)
+}
+
+// regressed: the API shows less than the agent has seen. A range that it has
+// sealed wholly may go.
+func (w *World) regressed(h *Host) bool {
+	for _, was := range h.own {
+		now, ok := w.Store.ranges[was.Name]
+		gaveBack := was.Sealed != nil && was.Sealed.Epoch == was.Epoch && !was.Sealed.Keep.IsValid()
+		if !gaveBack && (!ok || now.UID != was.UID || now.Epoch < was.Epoch) {
+			return true
+		}
+	}
+	return false
 }
 
 // learn finds out what the removal of its own Peer, if any, makes of the agent.
@@ -214,7 +233,7 @@ func (w *World) learn(h *Host) {
 		if p.Removal.CutOff {
 			clear(h.pods)
 		}
-	case h.Mode == Suspended || h.Mode == Regressed:
+	case h.Mode == Suspended, h.Mode == Regressed && !w.regressed(h):
 		h.Mode = Serving
 	}
 }
@@ -331,6 +350,7 @@ func (w *World) TakeWrite(h *Host) {
 		return
 	}
 	h.lease, h.until, h.Mode = got, sent+w.good(), Serving
+	w.checkHolder(h)
 }
 
 func holderUID(holder string) string {
@@ -343,7 +363,7 @@ func holderUID(holder string) string {
 }
 
 func (w *World) leaseOf(h *Host) ownership.Lease {
-	l := ownership.Lease{Holder: fmt.Sprintf("%s/%d", h.uid, h.run), Duration: w.Duration, CutOff: h.cutOffReport(), Term: w.Term}
+	l := ownership.Lease{Holder: fmt.Sprintf("%s/%d", h.uid, h.run), Duration: w.Duration, CutOff: h.cutOffReport(), Term: h.term}
 	l.Name = h.Name
 	return l
 }
@@ -369,6 +389,9 @@ func (w *World) RenewLand(h *Host) {
 	got, err := w.Store.PutLease(r.read, r.want)
 	if err != nil {
 		return
+	}
+	if holderUID(r.want.Holder) == h.uid {
+		w.checkHolder(h)
 	}
 	if h.On && h.Mode != Stopped && r.want.Holder == w.leaseOf(h).Holder {
 		h.lease = got

@@ -67,6 +67,14 @@ func (st *Store) Clone() *Store {
 	return &out
 }
 
+// Restore goes back to a backup. Resource versions go on, as they do when
+// etcd is restored with a bumped revision.
+func (st *Store) Restore(backup *Store) {
+	counter := st.counter
+	*st = *backup.Clone()
+	st.counter = counter
+}
+
 func (st *Store) next() string {
 	st.counter++
 	return strconv.Itoa(st.counter)

@@ -90,10 +90,34 @@ func (w *World) changed(before *ownership.Snapshot, what ownership.Write) {
 	for _, name := range []string{ownership.Disjoint, ownership.OneHeir, ownership.Monotone, ownership.NoLoss, ownership.WellFormed} {
 		w.Checks[name]++
 	}
+	if u, ok := what.(ownership.UpdatePeerStatus); ok && u.Before.Phase != u.After.Phase && u.After.Phase == ownership.Transferring {
+		w.checkEvidence(u.After)
+	}
 	if u, ok := what.(ownership.UpdateRange); ok && u.Before.Owner != u.After.Owner && u.Before.Owner.UID != "" {
 		w.checkFenced(u)
 	}
 	w.CheckHolders()
+}
+
+// checkEvidence: from Transferring on no renewal of the peer can land, and it
+// can start no allocation.
+func (w *World) checkEvidence(p ownership.Peer) {
+	w.Checks[ownership.Fenced]++
+	if l := w.Store.leases[p.Name]; l.Holder != Sealed {
+		w.broken(ownership.Fenced, "Peer", p.Name, "Transferring, and its lease is not sealed")
+	}
+	if h := w.Host(p.Name); h != nil && h.uid == p.UID && !w.lies[p.UID] && w.MayAllocate(h) {
+		w.broken(ownership.Fenced, "Peer", p.Name, "Transferring for %s, and it can still allocate", p.Result.Evidence)
+	}
+}
+
+// checkHolder: nobody takes or renews the lease of a peer whose ranges move.
+func (w *World) checkHolder(h *Host) {
+	w.Checks[ownership.Fenced]++
+	p, ok := w.Store.Peer(h.Name)
+	if ok && p.UID == h.uid && (p.Phase == ownership.Transferring || p.Phase == ownership.Removed) {
+		w.broken(ownership.Fenced, "Peer", h.Name, "%s, and it has got hold of its lease", p.Phase)
+	}
 }
 
 // checkFenced: the owner that was replaced can start no allocation in what it
@@ -117,8 +141,8 @@ func (w *World) checkFenced(u ownership.UpdateRange) {
 // OneHolder: in the reachable network an address is held by at most one pod.
 const OneHolder = "OneHolder"
 
-// CheckHolders looks, from each host whose peer holds an unsealed lease, for
-// an address that it hears from two machines.
+// CheckHolders looks, from each host whose peer holds an unsealed lease or
+// believes to, for an address that it hears from two machines.
 func (w *World) CheckHolders() {
 	w.Checks[OneHolder]++
 	holders := map[netip.Addr][]*Host{}
@@ -133,7 +157,8 @@ func (w *World) CheckHolders() {
 		}
 		for _, o := range w.Hosts {
 			l, ok := w.Store.Lease(o.Name)
-			if !o.On || !ok || holderUID(l.Holder) != o.uid {
+			reachable := ok && holderUID(l.Holder) == o.uid || w.MayAllocate(o) && !w.lies[o.uid]
+			if !o.On || !reachable {
 				continue
 			}
 			var from []string
@@ -163,33 +188,38 @@ func (w *World) Tick(t time.Duration) { w.Now += t }
 // Agents lets every agent that can do what it does at each renewal.
 func (w *World) Agents() {
 	for _, h := range w.Hosts {
-		if !h.On {
-			continue
-		}
-		if !h.Silent && !h.Cut {
-			w.Store.Beat(h.Name)
-		}
-		if h.Mode == Waiting {
-			w.StartAgent(h)
-		}
-		if h.Mode == Fenced && w.gone(h) {
-			h.Mode = Stopped
-			w.StartAgent(h)
-		}
-		w.Sync(h)
-		if l, ok := w.Store.Lease(h.Name); !ok || l.Version != h.lease.Version {
-			w.TakeRead(h)
-			w.Sync(h)
-			w.TakeWrite(h)
-		}
-		if h.Mode == Serving || h.Mode == Suspended {
-			w.RenewSend(h)
-			for len(h.sent) > 0 {
-				w.RenewLand(h)
-			}
-		}
-		w.Report(h)
+		w.Work(h)
 	}
+}
+
+// Work is what one machine does at each renewal, undisturbed.
+func (w *World) Work(h *Host) {
+	if !h.On {
+		return
+	}
+	if !h.Silent && !h.Cut {
+		w.Store.Beat(h.Name)
+	}
+	if h.Mode == Waiting {
+		w.StartAgent(h)
+	}
+	if h.Mode == Fenced && w.gone(h) {
+		h.Mode = Stopped
+		w.StartAgent(h)
+	}
+	w.Sync(h)
+	if l, ok := w.Store.Lease(h.Name); !ok || l.Version != h.lease.Version {
+		w.TakeRead(h)
+		w.Sync(h)
+		w.TakeWrite(h)
+	}
+	if h.Mode == Serving || h.Mode == Suspended {
+		w.RenewSend(h)
+		for len(h.sent) > 0 {
+			w.RenewLand(h)
+		}
+	}
+	w.Report(h)
 }
 
 func (w *World) gone(h *Host) bool {
