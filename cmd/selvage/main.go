@@ -10,6 +10,7 @@
 package main
 
 import (
+	"errors"
 	"syscall"
 
 	"github.com/selvage-net/selvage/node-agent/cniserver/wire"
@@ -77,12 +78,12 @@ func away(command, dir string, cause error) (wire.Reply, bool) {
 	case "DEL":
 		// Nothing can leak: an address is held by the interface that has it, and
 		// the runtime takes the interface away with the network namespace.
-		if cause != syscall.EAGAIN {
+		if !errors.Is(cause, syscall.EAGAIN) {
 			return wire.Reply{}, true
 		}
 	case "STATUS":
 		// An error takes the node's pods out of Services: a restart is none.
-		if cause != syscall.EAGAIN && fresh(dir+"/"+wire.Alive) {
+		if !errors.Is(cause, syscall.EAGAIN) && fresh(dir+"/"+wire.Alive) {
 			return wire.Reply{}, true
 		}
 		return failure(codeNotAvailable, "selvage-agent has been away for more than a minute (see its DaemonSet's pod on this node)", cause), false

@@ -81,24 +81,3 @@ func (b *bitmap) firstFree(from, to uint32) (uint32, bool) {
 	}
 	return 0, false
 }
-
-// count is the number of members in [from, to).
-func (b *bitmap) count(from, to uint32) (total int64) {
-	for n := from; n < to; {
-		p := b.pages[n/pageBits]
-		if p == nil || (n%pageBits == 0 && to-n >= pageBits) {
-			if p != nil {
-				total += int64(p.set)
-			}
-			n = (n/pageBits + 1) * pageBits
-			continue
-		}
-		word := p.words[n%pageBits/64] &^ (1<<(n%64) - 1)
-		if rest := to - n&^63; rest < 64 {
-			word &= 1<<rest - 1
-		}
-		total += int64(bits.OnesCount64(word))
-		n = (n/64 + 1) * 64
-	}
-	return total
-}

@@ -55,7 +55,7 @@ func readOnly(pid int) error {
 	}
 	for _, dir := range []string{"/", "/tmp", "/run", "/var/lib"} {
 		if err := os.WriteFile(filepath.Join(dir, "selvage-test-write"), nil, 0o600); !errors.Is(err, unix.EROFS) {
-			return fmt.Errorf("%s can still be written to: %v", dir, err)
+			return fmt.Errorf("%s can still be written to: %w", dir, err)
 		}
 	}
 	return nil

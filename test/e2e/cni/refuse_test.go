@@ -9,13 +9,17 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 
 	"github.com/selvage-net/selvage/node-agent/cniserver/wire"
+	"github.com/selvage-net/selvage/test/standalone"
 )
 
 // dial opens the agent's socket.
@@ -72,6 +76,24 @@ var _ = Describe("bad input", Ordered, func() {
 		_, err := n.run(with(func(c *call) { c.netns = n.host.NetNS }))
 		Expect(err).To(MatchError(ContainSubstring("host's own")))
 		Expect(code(err)).To(BeEquivalentTo(4))
+	})
+
+	It("refuses every user but root, whatever the socket's mode", func() {
+		DeferCleanup(os.Chmod, n.dir, os.FileMode(0o700))
+		Expect(os.Chmod(n.dir, 0o755)).To(Succeed())
+		plugin := filepath.Join(n.dir, "selvage")
+		Expect(exec.Command("install", "-m", "0755", filepath.Join(binaries, "selvage"), plugin).Run()).To(Succeed())
+		asNobody := func() string {
+			cmd := exec.Command(plugin)
+			cmd.Env = append(os.Environ(), "CNI_COMMAND=ADD")
+			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+			out, err := cmd.Output()
+			Expect(err).To(HaveOccurred())
+			return string(out)
+		}
+		Expect(asNobody()).To(ContainSubstring("permission denied"))
+		Expect(os.Chmod(standalone.SocketPath(n.dir), 0o666)).To(Succeed())
+		Expect(asNobody()).To(ContainSubstring("only root may call the agent, this is user 65534"))
 	})
 
 	It("gets a clear answer on the socket too", func() {
