@@ -191,8 +191,7 @@ func (c *cluster) runUp(ctx context.Context, out io.Writer, s *serving) error {
 			return fmt.Errorf("the cluster did not come up (%w): see %s", err, c.dir)
 		case <-ctx.Done():
 			_ = daemon.Process.Signal(syscall.SIGTERM)
-			<-ended
-			return ctx.Err()
+			return errors.Join(ctx.Err(), <-ended)
 		case <-time.After(100 * time.Millisecond):
 		}
 	}

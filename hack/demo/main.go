@@ -21,6 +21,8 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/selvage-net/selvage/hack/cluster/processes"
 )
 
 // options are what the flags say.
@@ -103,21 +105,26 @@ func inUserNamespace() int {
 		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
 		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
 	}
-	// The terminal's Ctrl-C reaches both; the one inside cleans up.
+	// The one inside cleans up; this one only passes on and waits.
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	if err := cmd.Start(); err != nil {
+	// Started through a spawner, it dies with this process, however that ends.
+	spawner, err := processes.NewSpawner()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		return 1
+	}
+	defer spawner.Close()
+	if err := spawner.Start(cmd); err != nil {
 		fmt.Fprintf(os.Stderr, "error: no user namespace can be made here (%v): run the demo as root\n", err)
 		return 1
 	}
 	go func() {
 		for sig := range signals {
-			if sig == syscall.SIGTERM {
-				_ = cmd.Process.Signal(sig)
-			}
+			_ = cmd.Process.Signal(sig)
 		}
 	}()
-	err := cmd.Wait()
+	err = cmd.Wait()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
 		return exit.ExitCode()

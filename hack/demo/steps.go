@@ -122,7 +122,7 @@ func (w *world) join(ctx context.Context, say *scribe) (string, error) {
 	return "1, 1 and 2 ranges, all reported by their owners' agents", nil
 }
 
-func (w *world) attachPods(ctx context.Context, say *scribe) (string, error) {
+func (w *world) attachPods(ctx context.Context, _ *scribe) (string, error) {
 	for i, name := range []string{"host1", "host2", "host3"} {
 		p, err := w.machines[name].runPod(ctx, fmt.Sprintf("pod%d", i+1), netip.Addr{})
 		if err != nil {
@@ -140,7 +140,7 @@ func (w *world) attachPods(ctx context.Context, say *scribe) (string, error) {
 	return fmt.Sprintf("%s; %d of %d pings answered", w.addresses(), pings, pings), nil
 }
 
-func (w *world) restartAgent(ctx context.Context, say *scribe) (string, error) {
+func (w *world) restartAgent(ctx context.Context, _ *scribe) (string, error) {
 	target, m := w.pods["pod2"].address, w.machines["host2"]
 	one, err := w.pods["pod1"].space.StartPing(target, pingInterval)
 	if err != nil {

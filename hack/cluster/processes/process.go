@@ -48,6 +48,9 @@ func StartProcess(s *Spawner, name, log string, cmd *exec.Cmd) (*Process, error)
 	return p, nil
 }
 
+// errEnded is what a program's own end is called where it was to go on.
+var errEnded = errors.New("exit status 0")
+
 // Done is closed once the process has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
@@ -100,7 +103,11 @@ func (p *Process) Wait(ctx context.Context) error {
 
 // Failure describes an unexpected end, with the last lines of the log.
 func (p *Process) Failure() error {
-	return fmt.Errorf("%s ended early (%v); the end of %s:\n%s", p.Name, p.err, p.Log, p.Tail(20))
+	end := p.err
+	if end == nil {
+		end = errEnded
+	}
+	return fmt.Errorf("%s ended early: %w; the end of %s:\n%s", p.Name, end, p.Log, p.Tail(20))
 }
 
 // Tail gives the last lines of the log.
