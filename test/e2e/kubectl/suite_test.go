@@ -85,6 +85,8 @@ var _ = BeforeSuite(func(ctx SpecContext) {
 
 func as(config *rest.Config) client.Client {
 	GinkgoHelper()
+	config = rest.CopyConfig(config)
+	config.QPS = -1 // tests are in no queue
 	all := runtime.NewScheme()
 	Expect(scheme.AddToScheme(all)).To(Succeed())
 	Expect(v1alpha1.AddToScheme(all)).To(Succeed())
