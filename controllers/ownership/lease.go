@@ -80,13 +80,10 @@ func (d *decider) runsOut(peer string, from time.Duration) time.Duration {
 	return max(d.quietSince(peer), from) + d.patience(peer)
 }
 
-// ranOut: watched unchanged for the full time. Sealed ones too.
-func (d *decider) ranOut(peer string) bool { return d.runsOut(peer, 0) <= d.now }
-
 // live: the peer's own run holds its Lease, and it has not run out.
 func (d *decider) live(p *Peer) bool {
 	l := d.leases[p.Name]
-	return l != nil && !l.sealed() && l.holderUID() == p.UID && !d.ranOut(p.Name)
+	return l != nil && !l.sealed() && l.holderUID() == p.UID && d.quietSince(p.Name)+d.patience(p.Name) > d.now
 }
 
 // seal asks for the Lease of that peer to be sealed, for marks, on exactly the

@@ -46,6 +46,8 @@ type Host struct {
 	// lease is what it last wrote; good until its own clock shows until.
 	lease ownership.Lease
 	until time.Duration
+	// renewed is when its last renewal landed.
+	renewed time.Duration
 	// taking is the Lease, or its absence, that was read to take it.
 	taking *ownership.Lease
 	// listed: the consistent LISTs that come after that have been made.
@@ -350,6 +352,7 @@ func (w *World) TakeWrite(h *Host) {
 		return
 	}
 	h.lease, h.until, h.Mode = got, sent+w.good(), Serving
+	h.renewed = w.Now
 	w.checkHolder(h)
 }
 
@@ -390,6 +393,7 @@ func (w *World) RenewLand(h *Host) {
 	if err != nil {
 		return
 	}
+	h.renewed = w.Now
 	if holderUID(r.want.Holder) == h.uid {
 		w.checkHolder(h)
 	}

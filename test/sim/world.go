@@ -106,7 +106,11 @@ func (w *World) checkEvidence(p ownership.Peer) {
 	if l := w.Store.leases[p.Name]; l.Holder != Sealed {
 		w.broken(ownership.Fenced, "Peer", p.Name, "Transferring, and its lease is not sealed")
 	}
-	if h := w.Host(p.Name); h != nil && h.uid == p.UID && !w.lies[p.UID] && w.MayAllocate(h) {
+	h := w.Host(p.Name)
+	if h != nil && h.uid == p.UID && p.Result.Evidence == ownership.NodeOutOfService && w.Now-h.renewed >= w.Duration*6/10 {
+		w.lies[p.UID] = true // its taint is believed, as it misses two renewals
+	}
+	if h != nil && h.uid == p.UID && !w.lies[p.UID] && w.MayAllocate(h) {
 		w.broken(ownership.Fenced, "Peer", p.Name, "Transferring for %s, and it can still allocate", p.Result.Evidence)
 	}
 }

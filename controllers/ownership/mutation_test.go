@@ -1,0 +1,435 @@
+// Copyright The Selvage Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package ownership_test
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/selvage-net/selvage/controllers/ownership"
+	"github.com/selvage-net/selvage/test/sim"
+)
+
+// stage is a small cluster on which a scenario is played.
+type stage struct {
+	*sim.World
+	c *sim.Controller
+	// broken are the scenario's own findings.
+	broken []ownership.Violation
+}
+
+// newStage is a pool of 16 addresses in ranges of 4, and hosts that serve.
+func newStage(cfg ownership.Config, hosts int) *stage {
+	w := sim.NewWorld(time.Minute)
+	w.Store.Lax = true // the schema's own rules would hide what a decision does
+	p := ownership.Pool{CIDR: netip.MustParsePrefix("10.0.0.0/28"), First: 30, Max: 30}
+	p.Name = "default"
+	w.Store.AddPool(p)
+	if cfg.MaxRemovals == 0 {
+		cfg.MaxRemovals = 1
+	}
+	s := &stage{World: w, c: w.AddController(cfg)}
+	for i := range hosts {
+		h := w.AddHost(fmt.Sprintf("host%d", i+1))
+		h.Headroom = 1
+		w.StartAgent(h)
+	}
+	w.Run(time.Minute)
+	return s
+}
+
+func (s *stage) found(invariant, name, format string, args ...any) {
+	s.broken = append(s.broken, ownership.Violation{Invariant: invariant, Name: name, Message: fmt.Sprintf(format, args...)})
+}
+
+func (s *stage) declare(name, heir string) {
+	d := ownership.Declaration{Heir: heir}
+	d.Name = name
+	if err := s.Store.Declare(d); err != nil {
+		panic(err)
+	}
+}
+
+// passes lets the controller decide and write, a few times, and nobody else.
+func (s *stage) passes() {
+	for range 12 {
+		s.Pass(s.c)
+	}
+}
+
+// work lets the named hosts work, and the controller, for so many renewals.
+func (s *stage) work(renewals int, hosts ...string) {
+	for range renewals {
+		for _, name := range hosts {
+			s.Work(s.Host(name))
+		}
+		s.passes()
+		s.CheckHolders()
+		s.Tick(20 * time.Second)
+	}
+}
+
+func (s *stage) phase(name string) ownership.Phase {
+	p, _ := s.Store.Peer(name)
+	return p.Phase
+}
+
+// silence: the agent and the kubelet of a machine are gone, its kernel and
+// pods go on.
+func (s *stage) silence(name string) {
+	s.StopAgent(s.Host(name))
+	s.Host(name).Silent = true
+}
+
+// mutants says, for each rule, which invariant breaks without it, and how.
+var mutants = map[string]struct {
+	breaks string
+	play   func(*stage)
+	hosts  int
+}{
+	"Verify": {ownership.Disjoint, func(s *stage) {
+		for _, cidr := range []string{"10.0.0.0/29", "10.0.0.4/30"} {
+			if err := s.Store.Apply(ownership.CreateRange{Pool: "default", CIDR: netip.MustParsePrefix(cidr)}); err != nil {
+				panic(err)
+			}
+		}
+		for _, name := range []string{"host1", "host2", "host3", "host4"} {
+			s.StartAgent(s.AddHost(name))
+		}
+		s.work(6, "host1", "host2", "host3", "host4")
+	}, 0},
+	"VerifyPods": {sim.OneHolder, func(s *stage) {
+		s.Store.PutPod(ownership.Pod{UID: "old", Name: "old", Node: "elsewhere", Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.5")}})
+		s.Host("host1").Headroom = 12
+		s.work(5, "host1")
+		snap := s.Store.Snapshot()
+		for _, r := range snap.Ranges {
+			if r.Owner.Name != "" && r.CIDR.Contains(netip.MustParseAddr("10.0.0.5")) {
+				s.found(sim.OneHolder, r.Name, "granted, with a pod's address in it")
+			}
+		}
+	}, 1},
+	"Seal": {ownership.Fenced, func(s *stage) {
+		s.declare("host3", "host1")
+		s.work(4, "host1", "host2", "host3")
+	}, 3},
+	"SealGeneration": {ownership.Fenced, func(s *stage) {
+		// Acknowledged and sealed, then cancelled; while the agent is taking
+		// its lease again the removal is declared anew.
+		s.declare("host3", "host1")
+		for range 3 {
+			s.Pass(s.c)
+		}
+		s.Sync(s.Host("host3"))
+		s.Pass(s.c) // seals
+		s.Store.Undeclare("host3")
+		s.passes()
+		s.Sync(s.Host("host3"))
+		s.TakeRead(s.Host("host3"))
+		s.Sync(s.Host("host3"))
+		s.declare("host3", "host1")
+		s.passes()
+		s.TakeWrite(s.Host("host3"))
+		s.work(1, "host1", "host2")
+	}, 3},
+	"Watch": {ownership.Fenced, func(s *stage) {
+		s.Host("host3").Cut = true
+		s.declare("host3", "host1")
+		s.work(2, "host1", "host2")
+	}, 3},
+	"WatchSealed": {ownership.Fenced, func(s *stage) {
+		s.declare("host3", "host1")
+		for range 3 {
+			s.Pass(s.c)
+		}
+		s.Sync(s.Host("host3"))
+		s.Pass(s.c) // acknowledged: sealed at once
+		s.Store.Undeclare("host3")
+		s.passes()
+		s.Sync(s.Host("host3")) // it serves again, as far as it knows
+		s.Host("host3").Cut = true
+		s.declare("host3", "host1")
+		s.passes()
+	}, 3},
+	"AckGeneration": {ownership.Fenced, func(s *stage) {
+		s.declare("host3", "host1")
+		for range 3 {
+			s.Pass(s.c)
+		}
+		s.Sync(s.Host("host3")) // acknowledges
+		s.Store.Undeclare("host3")
+		s.passes()
+		s.Work(s.Host("host3")) // serves again
+		s.declare("host3", "host1")
+		s.passes()
+	}, 3},
+	"Barrier": {sim.OneHolder, func(s *stage) { outlive(s, nil) }, 3},
+	"BarrierAbsent": {sim.OneHolder, func(s *stage) {
+		outlive(s, func(h *sim.Host) {
+			s.Store.DeleteLease(h.Name)
+			s.TakeRead(h)
+			s.Sync(h)
+		})
+	}, 3},
+	"BarrierSealed": {sim.OneHolder, func(s *stage) {
+		outlive(s, func(h *sim.Host) {
+			l, _ := s.Store.Lease(h.Name)
+			_ = s.Store.Apply(ownership.SealLease{Before: l})
+			s.TakeRead(h)
+			s.Sync(h)
+		})
+	}, 3},
+	"BarrierWatch": {sim.OneHolder, func(s *stage) { outlive(s, nil) }, 3},
+	"Reserve": {sim.OneHolder, func(s *stage) {
+		burn(s, "host1")
+		for range 8 {
+			a, _ := s.Allocate(s.Host("host1"))
+			for _, p := range s.Store.Snapshot().Pods {
+				if slices.Contains(p.Addresses, a) {
+					s.found(sim.OneHolder, "", "%s was given out while pod %s carries it", a, p.Name)
+				}
+			}
+		}
+	}, 3},
+	"ReservedStay": {ownership.NoLoss, func(s *stage) { burn(s, "") }, 3},
+	"Epoch":        {ownership.Monotone, func(*stage) {}, 1},
+	"HeirFixed": {ownership.OneHeir, func(s *stage) {
+		s.Host("host2").Cut = true // holds the barrier up
+		s.declare("host3", "host1")
+		s.work(2, "host1", "host3")
+		s.declare("host1", "")
+		s.work(4, "host1", "host3")
+	}, 3},
+	"HeirReady": {ownership.NoLoss, func(s *stage) {
+		s.declare("host1", "host2")
+		s.declare("host2", "host1")
+		s.work(6, "host1", "host2", "host3")
+		for _, v := range unended(s) {
+			if s.phase(v.Name) == ownership.Transferring {
+				s.broken = append(s.broken, v)
+			}
+		}
+	}, 3},
+	"Orphans": {ownership.NoLoss, func(s *stage) {
+		s.Store.StripPeer("host3")
+		s.PowerOff(s.Host("host3"))
+		s.work(12, "host1", "host2")
+		s.broken = append(s.broken, unended(s)...)
+	}, 3},
+	"OrphanUID": {ownership.NoLoss, func(s *stage) {
+		s.Store.StripPeer("host3")
+		s.PowerOff(s.Host("host3"))
+		if _, err := s.Store.CreatePeer("host3", "", "another-instance"); err != nil {
+			panic(err)
+		}
+		s.work(12, "host1", "host2")
+		s.broken = append(s.broken, unended(s)...)
+	}, 3},
+	"GiveBackSealed": {ownership.Fenced, func(s *stage) {
+		s.Host("host1").Headroom = 14
+		s.work(6, "host1")
+		s.Host("host1").Headroom = 1
+		s.Work(s.Host("host1"))
+		s.StartAgent(s.AddHost("host2"))
+		s.Work(s.Host("host2"))
+		s.passes()
+	}, 1},
+	"Breaker": {"Breaker", func(s *stage) {
+		s.c.Config.MaxRemovals = 0.2
+		for _, name := range []string{"host1", "host2", "host3", "host4"} {
+			s.silence(name)
+			s.Store.DeleteNode(name)
+		}
+		s.work(8)
+		for _, name := range []string{"host1", "host2", "host3", "host4"} {
+			if p, ok := s.Store.Peer(name); !ok || p.Removal != nil {
+				s.found("Breaker", name, "goes, with all others")
+			}
+		}
+	}, 4},
+	"NodeLease": {ownership.Fenced, func(s *stage) {
+		s.Store.DeleteNode("host3")
+		for range 6 {
+			s.Work(s.Host("host3"))
+			s.passes()
+			if p, _ := s.Store.Peer("host3"); p.Removal != nil {
+				s.found(ownership.Fenced, "host3", "is removed while it lives")
+				return
+			}
+			s.Tick(20 * time.Second)
+		}
+	}, 3},
+	"RemovedEmpty": {ownership.NoLoss, func(s *stage) {
+		s.declare("host3", "host1")
+		for range 12 {
+			s.Work(s.Host("host1"))
+			s.Work(s.Host("host2"))
+			s.Work(s.Host("host3"))
+			for !s.Read(s.c) {
+			}
+			s.Decide(s.c)
+			for s.c.Pending() > 0 {
+				_, _ = s.Write(s.c)
+			}
+			for _, r := range s.Store.Snapshot().Ranges {
+				if r.Owner.Name == "host3" && s.phase("host3") == ownership.Removed {
+					s.found(ownership.NoLoss, r.Name, "of host3, which is Removed")
+				}
+			}
+		}
+	}, 3},
+	"Term": {sim.OneHolder, func(s *stage) {
+		backup := s.Store.Clone()
+		s.Host("host1").Headroom = 5
+		s.work(4, "host1", "host2") // host1 grows
+		for range 6 {
+			s.Allocate(s.Host("host1"))
+		}
+		s.Store.Restore(backup)
+		s.Term, s.c.Config.Term = "new", "new"
+		s.c.Crash()
+		s.Host("host2").Headroom = 5
+		for range 3 {
+			s.Work(s.Host("host2"))
+			s.passes()
+		}
+		s.Work(s.Host("host2"))
+		for range 6 {
+			s.Allocate(s.Host("host2"))
+		}
+		s.Sync(s.Host("host1"))
+		s.Sync(s.Host("host2"))
+		s.CheckHolders()
+	}, 2},
+	"PoolOverlap": {ownership.Disjoint, func(s *stage) {
+		p := ownership.Pool{CIDR: netip.MustParsePrefix("10.0.0.8/29"), First: 30, Max: 30}
+		p.Name = "another"
+		s.Store.AddPool(p)
+		s.passes()
+		snap := s.Store.Snapshot()
+		s.broken = append(s.broken, ownership.Check(&snap)...)
+	}, 1},
+	"OutOfService": {ownership.Fenced, func(s *stage) {
+		n, _ := s.Store.Node("host3")
+		n.OutOfService = true
+		s.Store.SetNode(n)
+		s.declare("host3", "host1")
+		s.passes()
+	}, 3},
+	"Kubelet": {"Kubelet", func(s *stage) {
+		h := s.Host("host3")
+		a, _ := s.Allocate(h)
+		s.PostPod(h, a)
+		s.StopAgent(h)
+		s.declare("host3", "host1")
+		s.work(8, "host1", "host2", "host3")
+		if s.phase("host3") != ownership.Fencing {
+			s.found("Kubelet", "host3", "%s, with its kubelet alive and a pod on it", s.phase("host3"))
+		}
+	}, 3},
+}
+
+// outlive lets host3's agent and kubelet die while its kernel and pods go on,
+// and its ranges go to host1, while host2 has an old view of things: it hears
+// host3 still.
+func outlive(s *stage, prepare func(*sim.Host)) {
+	s.Allocate(s.Host("host3"))
+	s.silence("host3")
+	survivor := s.Host("host2")
+	if prepare != nil {
+		for range 3 {
+			s.work(1, "host1")
+		}
+		prepare(survivor)
+	}
+	s.declare("host3", "host1")
+	for range 6 {
+		s.Work(s.Host("host1"))
+		s.passes()
+		if prepare == nil && s.phase("host3") != ownership.Transferring {
+			// Up to here it renews, and sees nothing new.
+			s.RenewSend(survivor)
+			s.RenewLand(survivor)
+		}
+		if s.phase("host3") == ownership.Transferring || s.phase("host3") == ownership.Removed {
+			break
+		}
+		s.Tick(20 * time.Second)
+	}
+	for range 3 {
+		s.Work(s.Host("host1"))
+		s.passes()
+	}
+	for range 8 {
+		s.Allocate(s.Host("host1"))
+	}
+	s.TakeWrite(survivor)
+	s.CheckHolders()
+}
+
+// burn lets host3, whose pod is posted, go up in flames, and removes it.
+func burn(s *stage, heir string) {
+	h := s.Host("host3")
+	for range 4 {
+		if a, ok := s.Allocate(h); ok {
+			s.PostPod(h, a)
+		}
+	}
+	for range 4 {
+		if a, ok := s.Allocate(s.Host("host1")); ok {
+			s.PostPod(s.Host("host1"), a)
+		}
+	}
+	s.PowerOff(h)
+	h.Silent = true
+	s.declare("host3", heir)
+	s.work(10, "host1", "host2")
+}
+
+func unended(s *stage) []ownership.Violation {
+	snap := s.Store.Snapshot()
+	return ownership.Unsettled(&snap)
+}
+
+// TestMutants switches each rule off in turn. With the rule the scenario
+// breaks nothing; without it, it breaks the invariant that the rule guards.
+func TestMutants(t *testing.T) {
+	for _, name := range sortedNames(ownership.Rules) {
+		m, ok := mutants[name]
+		if !ok {
+			t.Errorf("%s: no scenario shows what breaks without it", name)
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			for _, off := range []bool{false, true} {
+				var cfg ownership.Config
+				if off {
+					cfg = cfg.Without(ownership.Rules[name])
+				}
+				s := newStage(cfg, m.hosts)
+				m.play(s)
+				got := append(s.broken, s.Violations...)
+				broken := slices.ContainsFunc(got, func(v ownership.Violation) bool { return v.Invariant == m.breaks })
+				switch {
+				case !off && len(got) > 0:
+					t.Errorf("the rule holds, and yet: %v", got)
+				case off && !broken:
+					t.Errorf("without the rule nothing breaks %s; violations: %v; peers: %v, ranges: %v, waits: %v", m.breaks, got, s.Peers(), s.Ownership(), s.Waits())
+				}
+			}
+		})
+	}
+}
+
+func sortedNames[V any](m map[string]V) []string {
+	var out []string
+	for name := range m {
+		out = append(out, name)
+	}
+	slices.Sort(out)
+	return out
+}
