@@ -153,6 +153,7 @@ func testNothingIsLost(t *testing.T, mode string) {
 
 // TestSetRepairs: what other programs take away or change comes back.
 func TestSetRepairs(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, 2, families{"", "46", "46"}, Options{})
 	one := l.hosts[0]
 	in, far := one.pod(1), l.hosts[1].pod(1)
@@ -229,6 +230,7 @@ func readState(t testing.TB, h *host) (text string) {
 
 // TestForeignThingsStay: what Selvage did not make it does not touch.
 func TestForeignThingsStay(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, 2, families{"", "46", "46"}, Options{})
 	one := l.hosts[0]
 	foreign := []string{

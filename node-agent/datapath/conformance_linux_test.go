@@ -28,6 +28,7 @@ type port interface {
 	CutOff(Attachment, bool) error
 	Underlay([]netip.Addr) ([]netip.Addr, string, error)
 	Set(Desired) error
+	Remove() error
 	Missing() []string
 	Close() error
 }
@@ -35,6 +36,7 @@ type port interface {
 // TestConformance runs one script over the fake and over the kernel, and wants
 // the same answers and the same state of both after every line.
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	for _, mode := range []string{VXLAN, Auto} {
 		t.Run(mode, func(t *testing.T) {
@@ -124,6 +126,8 @@ func script(t *testing.T, k port, state func() string, spaces ...string) (log []
 	note("bad call", k.Set(Desired{Own: []netip.Prefix{{}}}))
 	set("nothing owned")
 	note("missing", k.Missing())
+	note("removed", k.Remove(), k.Remove())
+	set("set anew")
 	return log
 }
 

@@ -204,6 +204,14 @@ func (f *Fake) Set(d Desired) error {
 	return problems
 }
 
+// Remove is Kernel.Remove.
+func (f *Fake) Remove() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.state = state{interfaces: f.state.interfaces}
+	return nil
+}
+
 // Missing is Kernel.Missing.
 func (f *Fake) Missing() []string { return nil }
 

@@ -69,6 +69,7 @@ func (e *ear) mustNotHear(n *namespace, from netip.Addr) {
 // know it, still sends by its old ways, and nothing of it arrives; what its
 // heir sends with the same addresses does.
 func TestRemovedPeerIsNotHeard(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []string{VXLAN, Direct, Auto} {
 		for _, f := range []families{{"IPv4", "4", "4"}, {"both over IPv6", "6", "46"}} {
 			t.Run(mode+" "+f.name, func(t *testing.T) { testRemovedPeer(t, f, mode) })
@@ -77,6 +78,7 @@ func TestRemovedPeerIsNotHeard(t *testing.T) {
 }
 
 func testRemovedPeer(t *testing.T, f families, mode string) {
+	t.Parallel()
 	l := newLab(t, 3, f, Options{Encapsulation: mode})
 	one, heir, stale := l.hosts[0], l.hosts[1], l.hosts[2]
 	good, bad := one.pod(1), stale.pod(1)
@@ -115,8 +117,10 @@ func testRemovedPeer(t *testing.T, f families, mode string) {
 // TestPeerSpeaksForItselfOnly: in direct mode a current peer is not heard with
 // an address of another's range, nor a stranger with any.
 func TestPeerSpeaksForItselfOnly(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []string{VXLAN, Direct, Auto} {
 		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
 			l := newLab(t, 3, families{"", "46", "46"}, Options{Encapsulation: mode})
 			one, two := l.hosts[0], l.hosts[1]
 			good := one.pod(1)
@@ -132,7 +136,7 @@ func TestPeerSpeaksForItselfOnly(t *testing.T) {
 				via := []string{"192.168.77.1", "fd77::1"}[i]
 				forged := []string{"10.32.3.9", "fd10:0:0:3::9"}[i]
 				for _, liar := range []*namespace{two.namespace, stranger} {
-					liar.run("ip addr add " + forged + " dev lo")
+					liar.run("ip addr add " + forged + " dev lo" + nodad(forged))
 					liar.run(fmt.Sprintf("ip route replace %s via %s dev eth0", a, via))
 					e.mustNotHear(liar, addrs(forged)[0])
 				}
@@ -145,6 +149,7 @@ func TestPeerSpeaksForItselfOnly(t *testing.T) {
 // that no peer has are dropped, whatever they carry and however they are
 // addressed.
 func TestStrangersTunnelIsNotHeard(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, 3, families{"", "4", "4"}, Options{})
 	one, two, three := l.hosts[0], l.hosts[1], l.hosts[2]
 	good := one.pod(1)
@@ -163,6 +168,7 @@ func TestStrangersTunnelIsNotHeard(t *testing.T) {
 // TestPodSpeaksForItselfOnly: a pod is not heard with an address that is not
 // its own, be it nobody's, another pod's, the node's or a stranger's.
 func TestPodSpeaksForItselfOnly(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, 2, families{"", "46", "46"}, Options{})
 	bad, near, far := l.hosts[0].pod(1), l.hosts[0].pod(2), l.hosts[1].pod(1)
 	forged := [][]string{
@@ -177,7 +183,7 @@ func TestPodSpeaksForItselfOnly(t *testing.T) {
 				if f == to.addrs[i].String() {
 					continue // its own socket
 				}
-				bad.run("ip addr replace " + f + " dev lo")
+				bad.run("ip addr replace " + f + " dev lo" + nodad(f))
 				e.mustNotHear(bad.namespace, addrs(f)[0])
 				bad.run("ip addr del " + f + " dev lo")
 			}
@@ -188,6 +194,7 @@ func TestPodSpeaksForItselfOnly(t *testing.T) {
 // TestFreedAddressIsNotHeard: from Detach on, while the link is still dying,
 // the pod is not heard; not even when its address is another pod's already.
 func TestFreedAddressIsNotHeard(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, 2, families{"", "46", "46"}, Options{})
 	one := l.hosts[0]
 	old, far := one.pod(1), l.hosts[1].pod(1)
@@ -217,6 +224,7 @@ func TestFreedAddressIsNotHeard(t *testing.T) {
 // TestUnusedAddressesGoNowhere: packets to what no pod has, in a range of ours,
 // do not leave by the default route, from where they would come back.
 func TestUnusedAddressesGoNowhere(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, 2, families{"", "46", "46"}, Options{})
 	one, far := l.hosts[0], l.hosts[1].pod(1)
 	// The gateway leads the pools back to the host, and has ears.
@@ -226,7 +234,7 @@ func TestUnusedAddressesGoNowhere(t *testing.T) {
 	one.run("ip route replace default via fd77::254")
 	unused := []string{"10.32.1.99", "fd10:0:0:1::99"}
 	for i, u := range unused {
-		l.bridge.run("ip addr add " + u + " dev lo")
+		l.bridge.run("ip addr add " + u + " dev lo" + nodad(u))
 		e := l.bridge.ear(addrs(u)[0])
 		e.mustNotHear(far.namespace, far.addrs[i])
 		e.mustNotHear(one.namespace, one.underlay[i])
@@ -236,6 +244,7 @@ func TestUnusedAddressesGoNowhere(t *testing.T) {
 // TestMasquerade: what leaves the pools has the node's address; what stays
 // inside keeps the pod's.
 func TestMasquerade(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, 2, families{"", "46", "46"}, Options{})
 	one := l.hosts[0]
 	in, far := one.pod(1), l.hosts[1].pod(1)
@@ -278,6 +287,7 @@ func wantSource(t *testing.T, n *namespace, at netip.Addr, from *pod, want netip
 // TestTunnelsAreNotTracked: flows between pods cost the hosts no conntrack entry
 // for the tunnel's port.
 func TestTunnelsAreNotTracked(t *testing.T) {
+	t.Parallel()
 	for _, f := range []families{{"IPv4", "4", "4"}, {"IPv6", "6", "6"}} {
 		t.Run(f.name, func(t *testing.T) {
 			l := newLab(t, 2, f, Options{})
@@ -301,4 +311,12 @@ func TestTunnelsAreNotTracked(t *testing.T) {
 			}
 		})
 	}
+}
+
+// nodad makes an IPv6 address usable at once.
+func nodad(address string) string {
+	if strings.Contains(address, ":") {
+		return " nodad"
+	}
+	return ""
 }

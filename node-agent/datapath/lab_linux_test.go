@@ -163,6 +163,12 @@ func (n *namespace) listen(a netip.Addr, port int) net.PacketConn {
 		n.t.Fatalf("%s: %v", n.name, err)
 	}
 	n.t.Cleanup(func() { _ = c.Close() })
+	// A slow machine's test loses no packet for want of room.
+	raw, err := c.(*net.UDPConn).SyscallConn()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	_ = raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 16<<20) })
 	return c
 }
 

@@ -266,7 +266,13 @@ func (s state) filterOrNone() filter {
 // and after has it throughout, in both directions.
 func TestPlanProperties(t *testing.T) {
 	probes := addrs("10.32.0.0", "10.32.0.1", "10.36.0.1", "10.40.0.0", "10.44.1.1", "fd10::1", "fd10::2", "fd10:0:0:8000::1")
-	rapid.Check(t, func(t *rapid.T) {
+	for range 20 {
+		rapid.Check(t, planProperties(probes))
+	}
+}
+
+func planProperties(probes []netip.Addr) func(*rapid.T) {
+	return func(t *rapid.T) {
 		opts := withDefaults(t, Options{Encapsulation: rapid.SampledFrom([]string{VXLAN, Auto}).Draw(t, "mode")})
 		now := hostState()
 		now.pods = []Attachment{{HostIf: "sva", Addresses: addrs("10.32.0.1", "fd10::1"), Up: rapid.Bool().Draw(t, "up")}}
@@ -306,7 +312,7 @@ func TestPlanProperties(t *testing.T) {
 		if again := plan(now, goal, true); len(again) > 0 {
 			t.Fatalf("a second plan: %v", again)
 		}
-	})
+	}
 }
 
 // walk applies a plan and looks after each step.

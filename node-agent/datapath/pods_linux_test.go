@@ -48,6 +48,7 @@ func request(pod *namespace, addresses ...string) AttachRequest {
 // would, opens the datapath anew and does the call again: it succeeds, and what
 // the dump says in between is what can be reached.
 func TestCrash(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	for _, at := range []string{"created", "recorded", "pod configured", "routed", "dying", "unrouted"} {
 		t.Run(at, func(t *testing.T) { testCrash(t, at) })
@@ -114,6 +115,7 @@ func testCrash(t *testing.T, at string) {
 // TestAttachIsIdempotent: a repetition gives the same, and repairs what others
 // took away; so does one after a restart, or while the link is still dying.
 func TestAttachIsIdempotent(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	host, pod := newNamespace(t, "host"), newNamespace(t, "pod")
 	k := open(t, host, Options{})
@@ -156,6 +158,7 @@ func TestAttachIsIdempotent(t *testing.T) {
 
 // TestAttachFails: each failure says what to do, and leaves nothing behind.
 func TestAttachFails(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	host, other := newNamespace(t, "host"), newNamespace(t, "other")
 	k := open(t, host, Options{})
@@ -195,6 +198,7 @@ func TestAttachFails(t *testing.T) {
 // TestSecondInterface: a pod that has a default route keeps it, and gets ways to
 // the pools.
 func TestSecondInterface(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, 1, families{"", "46", "46"}, Options{})
 	p := l.hosts[0].pod(1)
 	req := p.req
@@ -213,6 +217,7 @@ func TestSecondInterface(t *testing.T) {
 // TestWatch: whatever way a link goes, its attachment is reported, also after
 // the kernel's news were lost; one that was replaced is not.
 func TestWatch(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	host := newNamespace(t, "host")
 	k := open(t, host, Options{})
@@ -282,6 +287,7 @@ func TestWatch(t *testing.T) {
 // TestCutOff: taken down, a pod is silent, and a Set leaves it so; brought up
 // again, it has its ways back.
 func TestCutOff(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, 2, families{"", "46", "46"}, Options{})
 	one := l.hosts[0]
 	p, far := one.pod(1), l.hosts[1].pod(1)
@@ -361,6 +367,7 @@ func readOnlySysctls(t *testing.T, what string) {
 // TestForwardingKeepsTheDefaultRoute: a host that takes routers' advertisements
 // still does when it forwards.
 func TestForwardingKeepsTheDefaultRoute(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	host := newNamespace(t, "host")
 	host.run("ip link add eth0 type veth peer name other")

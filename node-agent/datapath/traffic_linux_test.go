@@ -19,6 +19,7 @@ var allFamilies = []families{
 // TestTraffic: pods on three hosts reach each other and the hosts, with small
 // packets and with the largest that fit, in every mode and family.
 func TestTraffic(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []string{VXLAN, Direct, Auto} {
 		for _, f := range allFamilies {
 			if mode == Direct && f.under == "4" && has(f.inner, "6") {
@@ -30,6 +31,7 @@ func TestTraffic(t *testing.T) {
 }
 
 func testTraffic(t *testing.T, f families, opts Options) {
+	t.Parallel()
 	l := newLab(t, 3, f, opts)
 	var pods []*pod
 	for _, h := range l.hosts {
