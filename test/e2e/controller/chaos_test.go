@@ -31,7 +31,7 @@ var (
 	seed       = flag.Uint64("seed", 0, "of the random operations; 0: another one each time")
 )
 
-const chaosPeers = 10
+const chaosPeers = 12
 
 // chaos does one random thing after another.
 type chaos struct {
@@ -58,7 +58,7 @@ func TestTwoControllers(t *testing.T) {
 	s.pool("default", "10.64.0.0/22", 28, 26)
 	s.pool("six", "fd00:10::/120", 124, 122)
 	for i := range chaosPeers {
-		s.add(fmt.Sprintf("host%d", i), script{leaseSeconds: 2, headroom: 4})
+		s.add(fmt.Sprintf("host%d", i), script{leaseSeconds: 1, headroom: 4})
 	}
 	var done atomic.Int64
 	kinds := make([]map[string]int, 3)
@@ -133,11 +133,11 @@ func (c *chaos) pick() (string, func(context.Context, string) error) {
 		name   string
 		op     func(context.Context, string) error
 	}{
-		{14, "declare", c.declare}, {10, "cancel", c.cancel}, {4, "assert", c.assert},
-		{8, "crash", c.crash}, {16, "revive", c.revive}, {6, "restart", c.restart}, {1, "reimage", c.reimage},
-		{12, "demand", c.demand}, {14, "run a pod", c.runPod}, {10, "end a pod", c.endPod},
-		{2, "delete a node", c.deleteNode}, {4, "restore a node", c.restoreNode}, {3, "taint", c.taint}, {4, "untaint", c.untaint},
-		{3, "cordon", c.cordon}, {1, "strip a finalizer", c.strip}, {1, "delete a lease", c.deleteLease},
+		{8, "declare", c.declare}, {12, "cancel", c.cancel}, {2, "assert", c.assert},
+		{3, "crash", c.crash}, {14, "revive", c.revive}, {4, "restart", c.restart}, {1, "reimage", c.reimage},
+		{18, "demand", c.demand}, {14, "run a pod", c.runPod}, {14, "end a pod", c.endPod},
+		{1, "delete a node", c.deleteNode}, {5, "restore a node", c.restoreNode}, {1, "taint", c.taint}, {4, "untaint", c.untaint},
+		{1, "cordon", c.cordon}, {1, "strip a finalizer", c.strip}, {1, "delete a lease", c.deleteLease},
 		{2, "make a pool", c.makePool}, {2, "delete a pool", c.deletePool},
 	}
 	sum := 0
@@ -172,8 +172,17 @@ func (c *chaos) declare(ctx context.Context, name string) error {
 	return c.admin.Create(ctx, r)
 }
 
+// cancel deletes a declaration: mostly one that is done with, so that its node
+// may join again.
 func (c *chaos) cancel(ctx context.Context, name string) error {
-	return c.admin.Delete(ctx, &v1alpha1.PeerRemoval{ObjectMeta: metav1.ObjectMeta{Name: name}})
+	var r v1alpha1.PeerRemoval
+	if err := c.admin.Get(ctx, types.NamespacedName{Name: name}, &r); err != nil {
+		return err
+	}
+	if r.Status.Phase != v1alpha1.RemovalRemoved && c.rng.IntN(5) > 0 {
+		return nil
+	}
+	return c.admin.Delete(ctx, &r)
 }
 
 func (c *chaos) assert(ctx context.Context, name string) error {

@@ -8,7 +8,9 @@ package controller
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -34,11 +36,9 @@ var errCut = errors.New("the network is gone")
 
 func (f *fault) RoundTrip(req *http.Request) (*http.Response, error) {
 	f.mu.Lock()
-	select {
-	case <-f.hit:
+	if f.struck() {
 		f.mu.Unlock()
 		return nil, errCut
-	default:
 	}
 	write := req.Method != http.MethodGet && !strings.Contains(req.URL.Path, "/events")
 	strikes := write && f.left == 0
@@ -46,7 +46,7 @@ func (f *fault) RoundTrip(req *http.Request) (*http.Response, error) {
 		f.left--
 	}
 	if strikes {
-		f.last = req.Method + " " + req.URL.Path
+		f.last = req.Method + " " + resource(req.URL.Path)
 		close(f.hit)
 	}
 	f.mu.Unlock()
@@ -63,89 +63,116 @@ func (f *fault) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
+// resource is what a request's path is about, without the object's name.
+func resource(path string) string {
+	parts := strings.Split(strings.Trim(path, "/"), "/")[3:] // apis, group, version
+	if parts[0] == "namespaces" {
+		parts = parts[2:]
+	}
+	if len(parts) == 3 {
+		return parts[0] + "/" + parts[2]
+	}
+	return parts[0]
+}
+
+// Peers take turns in being removed and joining again.
+var turns = []string{"host2", "host3", "host4", "host5"}
+
 // The controller is killed at every single write of a removal and of the
-// grants that follow it; another one finishes the work.
+// grants that run beside it: one just before the write, and the next just
+// after it. A third finishes the work.
 func TestKilledAtEveryWrite(t *testing.T) {
 	s := newStage(t)
 	s.pool("default", "10.32.0.0/12", 20, 20)
-	for _, name := range []string{"host1", "host2", "host3"} {
+	settled := runController(t, controllerOptions{config: quick()})
+	for _, name := range append([]string{"host1"}, turns...) {
 		s.add(name, script{})
-	}
-	s.settle()
-	struck := 0
-	for n := 0; ; n++ {
-		hit := false
-		for _, after := range []bool{false, true} {
-			hit = s.removeUnderFire(n, after) || hit
-			if t.Failed() {
-				return
-			}
-		}
-		if !hit {
-			break
-		}
-		struck++
-	}
-	t.Logf("killed at each of %d writes, before and after it", struck)
-	if struck < 8 {
-		t.Errorf("only %d writes were seen", struck)
-	}
-}
-
-// settle lets a controller do all there is to do.
-func (s *stage) settle() {
-	s.t.Helper()
-	ctl := runController(s.t, controllerOptions{config: quick()})
-	for _, name := range []string{"host1", "host2", "host3"} {
 		s.awaitOwned(name, 1)
 		s.awaitReady(name)
 	}
-	ctl.stop()
+	settled.stop()
+	writes := map[string]bool{}
+	n := 0
+	for s.removeUnderFire(turns[n%len(turns)], n, writes) && !t.Failed() {
+		n++
+	}
+	t.Logf("killed before and after each of %d writes: %v", n, slices.Sorted(maps.Keys(writes)))
+	if n < 12 {
+		t.Errorf("only %d writes were seen", n)
+	}
 }
 
-// removeUnderFire removes host3 with heir host1 and lets it join again, while
-// the first controller is cut off at its write number n. It returns whether
-// it came to that.
-func (s *stage) removeUnderFire(n int, after bool) bool {
-	t := s.t
-	t.Helper()
-	f := &fault{after: after, left: n, hit: make(chan struct{})}
-	first := runController(t, controllerOptions{config: quick(), wrap: func(rt http.RoundTripper) http.RoundTripper {
+// cutOff is a controller that lets so many writes pass and is then cut off.
+func (s *stage) cutOff(writes int, after bool) (*fault, *running) {
+	f := &fault{after: after, left: writes, hit: make(chan struct{})}
+	return f, runController(s.t, controllerOptions{config: quick(), wrap: func(rt http.RoundTripper) http.RoundTripper {
 		f.RoundTripper = rt
 		return f
 	}})
-	before := s.peer("host3")
-	r := s.remove("host3", v1alpha1.PeerRemovalSpec{Heir: "host1"})
-	finished := func() error {
-		var got v1alpha1.PeerRemoval
-		if err := s.get("host3", &got); err != nil || got.Status.Phase != v1alpha1.RemovalRemoved {
-			return errors.New(s.explain("host3"))
+}
+
+// removeUnderFire removes a peer with heir host1 while one controller is cut
+// off before its write number n, and the next after its first. It returns
+// whether there was a write number n.
+func (s *stage) removeUnderFire(victim string, n int, writes map[string]bool) bool {
+	t := s.t
+	t.Helper()
+	s.join(victim)
+	before := s.peer(victim)
+	r := s.remove(victim, v1alpha1.PeerRemovalSpec{Heir: "host1"})
+	hit := false
+	for _, after := range []bool{false, true} {
+		if after {
+			n = 0
 		}
-		return isGone(s.get("host3", &v1alpha1.Peer{}))
+		f, ctl := s.cutOff(n, after)
+		eventually(t, fmt.Sprintf("a fault at write %d, or the end", n), func() error {
+			if f.struck() {
+				return nil
+			}
+			return s.finished(victim)
+		})
+		ctl.stop()
+		audit(t, s.admin)
+		if f.struck() {
+			hit = hit || !after
+			writes[f.last] = true
+		}
 	}
-	eventually(t, fmt.Sprintf("the fault (write %d, after: %t) or the end", n, after), func() error {
-		select {
-		case <-f.hit:
-			return nil
-		default:
-			return finished()
-		}
-	})
-	first.stop()
+	last := runController(t, controllerOptions{config: quick()})
+	eventually(t, fmt.Sprintf("the last controller to finish (%v)", writes), func() error { return s.finished(victim) })
+	last.stop()
+	if err := s.get(victim, r); err != nil || r.Status.Heir != "host1" || r.Status.Addresses != 4096 || r.Status.PeerUID != before.UID {
+		t.Errorf("write %d: %+v %v", n, r.Status, err)
+	}
 	audit(t, s.admin)
-	second := runController(t, controllerOptions{config: quick()})
-	eventually(t, fmt.Sprintf("the second controller to finish after %s (write %d, after: %t)", f.last, n, after), finished)
-	if err := s.get("host3", r); err != nil || r.Status.Heir != "host1" || r.Status.Addresses != 4096 || r.Status.PeerUID != before.UID {
-		t.Errorf("killed at %s (write %d, after: %t): %+v %v", f.last, n, after, r.Status, err)
-	}
-	// The node joins anew.
 	if err := s.admin.Delete(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
-	s.awaitOwned("host3", 1)
-	s.awaitReady("host3")
-	audit(t, s.admin)
-	second.stop()
+	return hit
+}
+
+// join lets a peer that was removed before join again.
+func (s *stage) join(name string) {
+	s.t.Helper()
+	if ranges, _, err := s.owned(name); err == nil && len(ranges) == 1 && s.peer(name).Spec.Removal == nil {
+		return
+	}
+	ctl := runController(s.t, controllerOptions{config: quick()})
+	s.awaitOwned(name, 1)
+	s.awaitReady(name)
+	ctl.stop()
+}
+
+func (s *stage) finished(name string) error {
+	var r v1alpha1.PeerRemoval
+	if err := s.get(name, &r); err != nil || r.Status.Phase != v1alpha1.RemovalRemoved {
+		return errors.New(s.explain(name))
+	}
+	return isGone(s.get(name, &v1alpha1.Peer{}))
+}
+
+func (f *fault) struck() bool {
 	select {
 	case <-f.hit:
 		return true

@@ -57,8 +57,13 @@ func TestSimultaneousRemovals(t *testing.T) {
 	}
 	dir := t.TempDir()
 	began, named, wins := time.Now(), 0, map[string]int{}
+	// A removal runs on while the next round is played with another victim.
+	pending := map[string]string{}
 	for round := range *rounds {
 		victim := fmt.Sprintf("victim%d", round%victims)
+		if winner, ok := pending[victim]; ok {
+			s.awaitHandedOver(victim, winner)
+		}
 		s.awaitOwned(victim, 1)
 		results := compete(t, dir, victim, round)
 		winner, direct := s.judge(victim, results)
@@ -67,10 +72,13 @@ func TestSimultaneousRemovals(t *testing.T) {
 		}
 		named += direct
 		wins[winner]++
-		s.awaitHandedOver(victim, winner)
+		pending[victim] = winner
 		if round%10 == 9 {
 			audit(t, s.admin)
 		}
+	}
+	for victim, winner := range pending {
+		s.awaitHandedOver(victim, winner)
 	}
 	audit(t, s.admin)
 	t.Logf("%d rounds of %d in %s: one heir each time; of %d refusals %d named the heir at once, the others on the next try; heirs: %v",

@@ -240,7 +240,7 @@ func TestLeaving(t *testing.T) {
 func TestLivePeerWaitsForItsPods(t *testing.T) {
 	s := newStage(t)
 	runController(t, controllerOptions{config: quick()})
-	_, _, h3 := threeHosts(s, script{deaf: true})
+	_, _, h3 := threeHosts(s, script{deaf: true, leaseSeconds: 6})
 	ranges := s.awaitOwned("host3", 2)
 	pod := s.pod("web", "host3", ranges[0].Name)
 	s.remove("host3", v1alpha1.PeerRemovalSpec{Heir: "host1"})
