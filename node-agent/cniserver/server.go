@@ -114,16 +114,12 @@ func (s *Server) serve(conn net.Conn, slots chan struct{}) {
 	defer func() { _ = conn.Close() }()
 	_ = conn.SetDeadline(time.Now().Add(patience))
 	if err := onlyRoot(conn); err != nil {
-		s.config.Log.Warn("a call of the CNI plugin was refused", "error", err)
-		s.answer(conn, wire.Reply{Exit: 1, Stdout: errorBody(err, newest)})
+		s.reject(conn, err)
 		return
 	}
 	call, err := receive(conn)
 	if err != nil {
-		s.config.Log.Warn("a call on the CNI socket cannot be read", "error", err)
-		s.answer(conn, wire.Reply{Exit: 1, Stdout: errorBody(fail(codeDecode, "the call on the agent's socket cannot be read: %v", err), newest)})
-		// What is not read would have the kernel tear the answer away.
-		_, _ = io.CopyN(io.Discard, conn, wire.MaxBody)
+		s.reject(conn, fail(codeDecode, "the call on the agent's socket cannot be read: %v", err))
 		return
 	}
 	slots <- struct{}{}
@@ -131,6 +127,14 @@ func (s *Server) serve(conn net.Conn, slots chan struct{}) {
 	<-slots
 	_ = conn.SetDeadline(time.Now().Add(patience))
 	s.answer(conn, reply)
+}
+
+// reject answers a call that is not carried out.
+func (s *Server) reject(conn net.Conn, err error) {
+	s.config.Log.Warn("a call on the CNI socket was rejected", "error", err)
+	s.answer(conn, wire.Reply{Exit: 1, Stdout: errorBody(err, newest)})
+	// To close what the client is still sending to would tear the answer away.
+	_, _ = io.CopyN(io.Discard, conn, wire.MaxBody)
 }
 
 func (s *Server) answer(conn net.Conn, reply wire.Reply) {

@@ -75,7 +75,7 @@ func (s *stage) open(ctx context.Context, o options) (err error) {
 
 func (s *stage) startAgent(ctx context.Context) error {
 	cmd, err := standalone.Command(ctx, standalone.Options{
-		RunDir: s.dir, NetNS: s.host.NetNS, Ranges: []netip.Prefix{netip.MustParsePrefix("10.32.0.0/20")}})
+		RunDir: s.dir, NetNS: s.host.NetNS, Node: []netip.Addr{s.host.Address}, Ranges: []netip.Prefix{netip.MustParsePrefix("10.32.0.0/20")}})
 	if err != nil {
 		return err
 	}

@@ -28,6 +28,8 @@ type Options struct {
 	RunDir string
 	// NetNS is the path of the host's network namespace.
 	NetNS string
+	// Node are the host's underlay addresses.
+	Node []netip.Addr
 	// Ranges are owned. The first address of the first one of each family is
 	// the host's own.
 	Ranges []netip.Prefix
@@ -60,7 +62,11 @@ func Run(ctx context.Context, o Options) error {
 		}
 	}
 	close(seeded)
-	ledger.SetRanges(ranges(o.Ranges))
+	owned := ranges(o.Ranges)
+	ledger.SetRanges(owned)
+	if err := set(kernel, o, owned); err != nil {
+		return err
+	}
 
 	listener, err := cniserver.Listen(filepath.Join(o.RunDir, wire.Socket))
 	if err != nil {
@@ -68,6 +74,19 @@ func Run(ctx context.Context, o Options) error {
 	}
 	go touch(ctx, filepath.Join(o.RunDir, wire.Alive))
 	return server.Serve(ctx, listener)
+}
+
+// set makes the rest of the datapath, as for a node without other peers.
+func set(kernel *datapath.Kernel, o Options, owned []addresses.Range) error {
+	underlay, _, err := kernel.Underlay(o.Node)
+	if err != nil {
+		return err
+	}
+	desired := datapath.Desired{Name: "standalone", Underlay: underlay, Own: o.Ranges, Pools: o.Ranges, Complete: true}
+	for _, r := range owned {
+		desired.HostAddresses = append(desired.HostAddresses, r.Withheld...)
+	}
+	return kernel.Set(desired)
 }
 
 func ranges(prefixes []netip.Prefix) []addresses.Range {

@@ -60,7 +60,7 @@ func newNode(ranges ...string) *node {
 func (n *node) start(killAt string) {
 	GinkgoHelper()
 	cmd, err := standalone.Command(context.Background(), standalone.Options{
-		RunDir: n.dir, NetNS: n.host.NetNS, Ranges: n.ranges, KillAt: killAt})
+		RunDir: n.dir, NetNS: n.host.NetNS, Node: []netip.Addr{n.host.Address, n.host.Address6}, Ranges: n.ranges, KillAt: killAt})
 	Expect(err).NotTo(HaveOccurred())
 	if n.child != nil {
 		n.child(cmd)
