@@ -139,7 +139,7 @@ func showReport(p *display.Page, r audit.Report, wide bool) error {
 }
 
 func judged(p *display.Page, j audit.Judged, wide bool) error {
-	text := fmt.Sprintf("%-9s  %s", j.Name, j.Verdict)
+	text := fmt.Sprintf("%-10s  %s", j.Name, j.Verdict)
 	style := display.Good
 	switch j.Verdict {
 	case audit.BrokenRule:

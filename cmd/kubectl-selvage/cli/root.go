@@ -10,9 +10,11 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 )
 
 // Exit codes.
@@ -56,6 +58,7 @@ type session struct {
 
 // Run runs one command line and returns the exit code.
 func Run(ctx context.Context, streams genericiooptions.IOStreams, version string, args []string) int {
+	ctrllog.SetLogger(logr.Discard()) // controller-runtime asks for one, or complains
 	s := &session{IOStreams: streams, version: version, config: configFlags()}
 	root := s.root()
 	root.SetArgs(args)

@@ -62,7 +62,7 @@ var _ = Describe("checking", func() {
 		out := run(ctx, "check").succeed()
 		Expect(out).To(And(ContainSubstring("checked 1 addresspools, 0 peerremovals, 3 peers, 4 addressranges"), ContainSubstring("all invariants hold")))
 		Expect(run(ctx, "check", "-o", "jsonpath={.ok}").succeed()).To(Equal("true"))
-		Expect(run(ctx, "check", "-o", "wide").succeed()).To(ContainSubstring("Disjoint   holds: no two ranges overlap"))
+		Expect(run(ctx, "check", "-o", "wide").succeed()).To(ContainSubstring("Disjoint    holds: no two ranges overlap"))
 	})
 
 	It("finds nothing broken at any moment of a removal", func(ctx SpecContext) {

@@ -55,7 +55,7 @@ var _ = Describe("with less than everything", func() {
 		auditor := user(ctx, "auditor", read("net.selvage.dev", "peers", "addressranges", "addresspools", "peerremovals"), read("coordination.k8s.io", "leases"))
 		var a answer
 		Eventually(func() int { a = runAs(ctx, auditor, "check"); return a.code }).WithTimeout(patience).Should(Equal(0))
-		Expect(a.out).To(And(ContainSubstring("OneHolder  not checked: for want of pods"), ContainSubstring("Disjoint   holds"),
+		Expect(a.out).To(And(ContainSubstring("OneHolder   not checked: for want of pods"), ContainSubstring("Disjoint    holds"),
 			ContainSubstring("! pods could not be read"), Not(ContainSubstring("all invariants hold"))))
 	})
 
