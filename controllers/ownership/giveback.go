@@ -10,8 +10,8 @@ import (
 )
 
 // askBack asks the peers with the most idle space, when pool has none free:
-// for a whole idle range, else for the upper half of one. A peer's first
-// range, which holds its host address, is never asked for whole.
+// for a whole idle range, else for the upper half of one. The range that holds
+// a peer's own address is never idle: that address counts as used.
 func (d *decider) askBack(pool *Pool, lacking []need) {
 	if len(lacking) == 0 {
 		return
@@ -103,7 +103,6 @@ func (d *decider) offers(pool *Pool) []offer {
 // is hardly used; so that p keeps its headroom. One thing at a time.
 func (d *decider) offer(p *Peer, pool *Pool, h holding) (best offer, ok bool) {
 	spare := h.free - lowWater(p, pool)
-	first := d.hostRange(p, pool)
 	for _, r := range h.ranges {
 		if r.Keep != nil || d.promised(r) {
 			return offer{}, false
@@ -111,7 +110,7 @@ func (d *decider) offer(p *Peer, pool *Pool, h holding) (best offer, ok bool) {
 		if r.Deleting || len(r.Reserved) > 0 || r.ObservedEpoch != r.Epoch {
 			continue
 		}
-		whole := r != first && r.Used == 0 && size(r.CIDR) <= spare
+		whole := r.Used == 0 && size(r.CIDR) <= spare
 		half := r.CIDR.Bits() < pool.First && size(r.CIDR)/2 <= spare && r.Used < size(r.CIDR)/4
 		o := offer{peer: p, r: r, idle: h.free}
 		if !whole {
@@ -124,18 +123,6 @@ func (d *decider) offer(p *Peer, pool *Pool, h holding) (best offer, ok bool) {
 		}
 	}
 	return best, ok
-}
-
-// hostRange is the range whose first address is the host's own: the peer's
-// first of that family.
-func (d *decider) hostRange(p *Peer, pool *Pool) *Range {
-	var first *Range
-	for _, r := range d.owned[p.UID] {
-		if r.CIDR.Addr().Is4() == pool.CIDR.Addr().Is4() && (first == nil || r.CIDR.Addr().Less(first.CIDR.Addr())) {
-			first = r
-		}
-	}
-	return first
 }
 
 // withdrawAsks takes back what was asked for and is no longer lacking. A seal

@@ -76,8 +76,9 @@ type Range struct {
 
 	// The owning agent's report.
 	ObservedEpoch int64
-	Used          int64
-	Sealed        *Seal
+	// Used counts the host's own address too.
+	Used   int64
+	Sealed *Seal
 }
 
 // Reservation withholds Address while the Pod of that uid carries it.

@@ -60,6 +60,9 @@ type Host struct {
 	term    string
 	leaving bool
 
+	// home is the range, by uid, whose first address is the host's own.
+	home string
+
 	// The disk.
 	instance string
 	joined   string
@@ -272,6 +275,10 @@ func (w *World) admit(h *Host) {
 		h.seen[r.UID] = r.Epoch
 		h.own = append(h.own, r)
 	}
+	at := func(r ownership.Range) bool { return r.UID == h.home }
+	if !slices.ContainsFunc(h.own, at) && len(h.own) > 0 {
+		h.home = h.own[0].UID
+	}
 }
 
 // Report writes the agent's status: its ranges' use, epochs and seals, its
@@ -299,7 +306,10 @@ func (w *World) Report(h *Host) {
 
 func (w *World) reportRange(h *Host, r *ownership.Range) {
 	used := int64(0)
-	idle := true
+	idle := r.UID != h.home || r.Keep == nil || r.Keep.IsValid()
+	if r.UID == h.home {
+		used++
+	}
 	for a := range h.pods {
 		if r.CIDR.Contains(a) {
 			used++
