@@ -150,6 +150,7 @@ func (w *world) restartAgent(ctx context.Context, _ *scribe) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	killed := time.Now()
 	if err := w.restart(ctx, m, m.agent.Kill); err != nil {
 		return "", err
 	}
@@ -170,9 +171,17 @@ func (w *world) restartAgent(ctx context.Context, _ *scribe) (string, error) {
 	saw := fmt.Sprintf("%d of %d pings lost, longest silence %s; pod4 has %s",
 		a.Lost()+b.Lost(), a.Sent+b.Sent, max(a.LongestGap, b.LongestGap).Round(time.Millisecond), fourth.address)
 	if a.Lost()+b.Lost() > 0 || fourth.address == target {
-		return "", fmt.Errorf("%s", saw)
+		return "", fmt.Errorf("%s; after the kill, pod1 asked in vain %s, pod3 %s", saw, since(killed, a.Unanswered), since(killed, b.Unanswered))
 	}
 	return saw, nil
+}
+
+func since(start time.Time, times []time.Time) []time.Duration {
+	var after []time.Duration
+	for _, t := range times {
+		after = append(after, t.Sub(start).Round(time.Millisecond))
+	}
+	return after
 }
 
 // restart ends the agent, starts it again, and waits until the new run has

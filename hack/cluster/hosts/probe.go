@@ -146,6 +146,8 @@ type Pings struct {
 	Sent, Received int
 	// LongestGap is the longest time without an answer.
 	LongestGap time.Duration
+	// Unanswered are the times at which those without an answer were sent.
+	Unanswered []time.Time
 }
 
 // Lost is how many were never answered.
@@ -185,7 +187,7 @@ type PingStream struct {
 
 	mu       sync.Mutex
 	answered map[int]bool
-	sent     int
+	sent     []time.Time
 	last     time.Time
 	gap      time.Duration
 }
@@ -215,14 +217,14 @@ func (s *PingStream) send(interval time.Duration) {
 		if s.to.Is6() {
 			kind = ipv6.ICMPTypeEchoRequest
 		}
+		s.mu.Lock()
+		s.sent = append(s.sent, time.Now())
+		s.mu.Unlock()
 		message := icmp.Message{Type: kind, Body: &icmp.Echo{ID: s.id, Seq: seq & 0xffff}}
 		packet, err := message.Marshal(nil) // the kernel fills in IPv6's checksum
 		if err == nil {
 			_, _ = s.conn.WriteTo(packet, &net.IPAddr{IP: s.to.AsSlice()}) // not sent counts as lost
 		}
-		s.mu.Lock()
-		s.sent++
-		s.mu.Unlock()
 		select {
 		case <-ticker.C:
 		case <-s.quit:
@@ -272,7 +274,13 @@ func (s *PingStream) count(seq int) {
 func (s *PingStream) Counts() Pings {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return Pings{Sent: s.sent, Received: len(s.answered), LongestGap: s.gap}
+	p := Pings{Sent: len(s.sent), Received: len(s.answered), LongestGap: s.gap}
+	for seq, at := range s.sent {
+		if !s.answered[seq] {
+			p.Unanswered = append(p.Unanswered, at)
+		}
+	}
+	return p
 }
 
 // Stop sends no more, waits for the last answers at most as long as given, and
