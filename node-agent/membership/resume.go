@@ -75,6 +75,9 @@ func (a *Agent) follow(ctx context.Context, s *sight, peer *v1alpha1.Peer) error
 	if a.world.unsettled() {
 		return errAgain
 	}
+	if len(a.world.orphans) > 0 {
+		a.dueIn(orphanGrace / 10)
+	}
 	if err := a.Store.Update(func(r *Record) { a.world.remember(r, a.heldByPod) }); err != nil {
 		// What is not on disk is not allocated from; the rest goes on.
 		a.Log.Error("new ranges are not taken on", "error", err)
@@ -219,7 +222,14 @@ func (a *Agent) setKernel(d datapath.Desired) error {
 		return nil
 	}
 	a.setAt = 0
-	if err := a.Kernel.Set(d); err != nil {
+	err := a.Kernel.Set(d)
+	if datapath.IsPeerProblem(err) {
+		// One peer's bad report is that peer's trouble, not this one's.
+		if text := err.Error(); text != a.problem {
+			a.problem = text
+			a.Log.Warn("some peers are left out of the datapath", "error", err)
+		}
+	} else if a.problem = ""; err != nil {
 		a.Metrics.kernelFailures.Inc()
 		return fmt.Errorf("setting the datapath: %w", err)
 	}

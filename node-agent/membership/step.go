@@ -75,6 +75,12 @@ func (a *Agent) step(ctx context.Context) time.Duration {
 	if a.failing == 1 || a.failing%20 == 0 {
 		a.Log.Warn("will try again", "row", a.row, "error", err, "times", a.failing)
 	}
+	if isMissingKind(err) && a.seen {
+		// Whatever said that this peer owns anything is gone.
+		now := *a.stance.Load()
+		now.refuse, now.waiting = err, err.Error()
+		a.publish(now)
+	}
 	if !a.seen {
 		a.wait(fmt.Sprintf("the API server: %v", err))
 	}

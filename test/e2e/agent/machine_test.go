@@ -75,7 +75,7 @@ func newMachineAs(t *testing.T, node string) *machine {
 		if m.process != nil {
 			m.process.Kill()
 		}
-		if t.Failed() {
+		if t.Failed() || os.Getenv("SELVAGE_LOGS") != "" {
 			if text, err := os.ReadFile(m.log); err == nil {
 				t.Logf("the log of %s:\n%s", m.node, text)
 			}
@@ -96,13 +96,18 @@ func (m *machine) register() {
 	})
 }
 
-// args are the agent's flags.
-func (m *machine) args(more ...string) []string {
-	return append([]string{
+// flags are those that every command takes.
+func (m *machine) flags() []string {
+	return []string{
 		"--node-name=" + m.node, "--namespace=" + namespace, "--kubeconfig=" + m.kubeconfig,
 		"--state-dir=" + m.disk, "--run-dir=" + m.run, "--cri-socket=" + filepath.Join(m.run, "cri.sock"),
-		fmt.Sprintf("--lease-duration=%ds", leaseSeconds), "--metrics-bind-address=" + m.metrics().String(),
-	}, more...)
+		fmt.Sprintf("--lease-duration=%ds", leaseSeconds),
+	}
+}
+
+// args are the serving agent's flags.
+func (m *machine) args(more ...string) []string {
+	return append(append(m.flags(), "--metrics-bind-address="+m.metrics().String()), more...)
 }
 
 func (m *machine) metrics() netip.AddrPort { return netip.AddrPortFrom(m.Address, 9783) }

@@ -61,6 +61,10 @@ func (s *stage) strike() {
 	note(hand.List(ctx, &ranges))
 	for i := range ranges.Items {
 		r := &ranges.Items[i]
+		if len(r.Spec.Reserved) > 0 {
+			r.Spec.Reserved = nil
+			note(hand.Update(ctx, r))
+		}
 		if r.Spec.Owner != nil {
 			s.own(ctx, r, nil)
 		}
@@ -265,4 +269,16 @@ func (s *stage) cancel(name string) {
 	s.t.Helper()
 	s.changePeer(name, false, func(p *v1alpha1.Peer) { p.Spec.Removal = nil })
 	s.changePeer(name, true, func(p *v1alpha1.Peer) { p.Status.Phase = v1alpha1.PhaseActive })
+}
+
+// changeRange CASes a range's spec.
+func (s *stage) changeRange(r *v1alpha1.AddressRange, change func(*v1alpha1.AddressRange)) {
+	s.t.Helper()
+	s.must(retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		if err := hand.Get(s.t.Context(), client.ObjectKeyFromObject(r), r); err != nil {
+			return err
+		}
+		change(r)
+		return hand.Update(s.t.Context(), r)
+	}))
 }

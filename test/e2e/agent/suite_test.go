@@ -15,10 +15,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/selvage-net/selvage/api/v1alpha1"
 	"github.com/selvage-net/selvage/hack/cluster/controlplane"
@@ -62,6 +64,7 @@ func suite(m *testing.M) int {
 }
 
 func setUp(ctx context.Context) (err error) {
+	log.SetLogger(logr.Discard())
 	if programs, err = os.MkdirTemp("", "selvage-agent-e2e"); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@
 package agent
 
 import (
+	"context"
 	"fmt"
 	"os/exec"
 	"path/filepath"
@@ -212,6 +213,11 @@ func TestTrouble_CRDsDeleted(t *testing.T) {
 	eventually(t, "pods to reach each other", func() error { return x.reaches(y) })
 	pings, err := x.StartPing(y.addr, pingEvery)
 	s.must(err)
+	t.Cleanup(func() {
+		if err := plane.Install(context.Background(), "../../../config/crd"); err != nil {
+			t.Error(err)
+		}
+	})
 	for _, kind := range []string{"addressranges", "peers", "peerremovals", "addresspools"} {
 		name := kind + "." + v1alpha1.GroupVersion.Group
 		s.must(deleteCRD(name))
