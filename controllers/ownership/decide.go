@@ -49,8 +49,9 @@ type decider struct {
 	ranges    []*Range                // by first address, larger first
 	owned     map[string][]*Range     // by owner uid
 	podsOn    map[string][]*Pod
-	podAddrs  []podAddr // sorted
-	unsettled string    // why nothing may be granted or moved in this term
+	podAddrs  []podAddr        // sorted
+	leaves    map[string]*Peer // by the uid of the heir: a peer that is Transferring
+	unsettled string           // why nothing may be granted or moved in this term
 
 	written map[string]bool     // subjects that have their write already
 	seals   map[string][]string // by peer name: what its Lease is to be sealed for
@@ -76,6 +77,7 @@ func newDecider(s *Snapshot, m *Memory, now time.Duration, cfg Config) *decider 
 		podsOn:   make(map[string][]*Pod),
 		written:  map[string]bool{},
 		seals:    map[string][]string{},
+		leaves:   map[string]*Peer{},
 	}
 	for i := range s.Pools {
 		d.pools[s.Pools[i].Name] = &s.Pools[i]
@@ -83,6 +85,9 @@ func newDecider(s *Snapshot, m *Memory, now time.Duration, cfg Config) *decider 
 	for i := range s.Peers {
 		d.peers[s.Peers[i].Name] = &s.Peers[i]
 		d.byUID[s.Peers[i].UID] = &s.Peers[i]
+		if p := &s.Peers[i]; p.Phase == Transferring && p.Result != nil && p.Result.Heir.UID != "" {
+			d.leaves[p.Result.Heir.UID] = p
+		}
 	}
 	for i := range s.Leases {
 		d.leases[s.Leases[i].Name] = &s.Leases[i]

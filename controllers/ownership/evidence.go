@@ -30,7 +30,10 @@ func (d *decider) evidence(p *Peer) (Evidence, *hold) {
 			d.seal(p.Name, removalMark(p), evidenceMark(p, NodeOutOfService))
 			return "", holds("Sealing", 0, "node %s is out of service: sealing its lease", p.Name)
 		}
-		return "", holds("NodeOutOfService", until, "node %s is marked out of service: waiting to see that it renews its lease no more (%s left)", p.Name, left(until-d.now))
+		if d.drain(p, until) == nil {
+			return "", holds("NodeOutOfService", until, "node %s is marked out of service: waiting to see that it renews its lease no more (%s left)", p.Name, left(until-d.now))
+		}
+		d.recheck(until)
 	}
 	if d.cordoned(p) {
 		return "", holds("CuttingOff", 0, "node %s is cordoned and only DaemonSet and static pods are left: waiting for its agent to cut them off, or for its lease to run out", p.Name)
@@ -110,7 +113,7 @@ func (d *decider) drain(p *Peer, until time.Duration) *hold {
 		return nil
 	}
 	if pods := d.podsOn[p.Name]; len(pods) > 0 {
-		return holds("AwaitingDrain", until, "%s is alive and has %d pods (%s): waiting for them to go; kubectl drain %s --ignore-daemonsets moves them", p.Name, len(pods), podNames(pods), p.Name)
+		return holds("AwaitingDrain", until, "%s is alive and has pods (%s): waiting for them to go; kubectl drain %s --ignore-daemonsets moves them", p.Name, podNames(pods), p.Name)
 	}
 	return holds("AwaitingAgent", until, "waiting for %s's agent to acknowledge that it allocates no more", p.Name)
 }
@@ -136,7 +139,7 @@ func (d *decider) kubelet(p *Peer) *hold {
 		pods = slices.DeleteFunc(slices.Clone(pods), func(q *Pod) bool { return q.Daemon })
 	}
 	if until := beat.since + period; until > d.now && len(pods) > 0 {
-		return holds("KubeletAlive", until, "%s's lease has run out, but its kubelet is alive and has %d pods (%s): waiting for a drain, for the kubelet to fall silent (%s left), or for assertDown", p.Name, len(pods), podNames(pods), left(until-d.now))
+		return holds("KubeletAlive", until, "%s's lease has run out, but its kubelet is alive and has pods (%s): waiting for a drain, for the kubelet to fall silent (%s left), or for assertDown", p.Name, podNames(pods), left(until-d.now))
 	}
 	return nil
 }

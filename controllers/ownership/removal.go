@@ -90,6 +90,9 @@ func (d *decider) fencing(p *Peer) *hold {
 	if h := d.sealed(p, evidence); h != nil {
 		return h
 	}
+	if h := d.inherits(p); h != nil {
+		return h
+	}
 	res := &Result{Evidence: evidence, Heir: heir}
 	for _, r := range d.owned[p.UID] {
 		res.Ranges++
@@ -134,10 +137,8 @@ func (d *decider) enter(p *Peer, phase Phase, res *Result) *hold {
 
 // complete ends a removal that has nothing left to move.
 func (d *decider) complete(p *Peer) *hold {
-	for i := range d.s.Peers {
-		if q := &d.s.Peers[i]; q.Phase == Transferring && q.Result != nil && q.Result.Heir.UID == p.UID && q != p {
-			return holds("AwaitingInheritance", 0, "waiting for %s's removal, whose ranges come to %s first", q.Name, p.Name)
-		}
+	if h := d.inherits(p); h != nil {
+		return h
 	}
 	after := *p
 	after.Phase = Removed
@@ -165,6 +166,16 @@ func (d *decider) complete(p *Peer) *hold {
 	return nil
 }
 
+// inherits waits for the removal that has made p the heir: what comes to p
+// goes on with the rest. Heirs cannot form a circle: each was Active, by one
+// list, after the one before had begun to go.
+func (d *decider) inherits(p *Peer) *hold {
+	if from := d.leaves[p.UID]; from != nil && from != p {
+		return holds("AwaitingInheritance", 0, "waiting for %s's removal, whose ranges come to %s first", from.Name, p.Name)
+	}
+	return nil
+}
+
 // dismiss deletes the Peer once nobody resumes it: its agent has acknowledged,
 // or another instance waits, or its Node is gone. Whoever declared the removal
 // must have been told before.
@@ -175,10 +186,8 @@ func (d *decider) dismiss(p *Peer) {
 	if r := d.declared[p.Name]; r != nil && r.binds(p) && !r.Done {
 		return
 	}
-	for i := range d.s.Peers {
-		if q := &d.s.Peers[i]; q.Phase == Transferring && q.Result != nil && q.Result.Heir.UID == p.UID {
-			return
-		}
+	if d.inherits(p) != nil {
+		return
 	}
 	if p.Deleting {
 		if p.Finalizer {
