@@ -52,7 +52,7 @@ func (p *parts) serve(ctx context.Context, o *options) error {
 		return err
 	}
 	cni := cniserver.New(cniserver.Config{
-		Ledger: p.ledger, Kernel: p.kernel, Health: p.agent.Health, Log: p.log, Metrics: metrics,
+		Ledger: p.ledger, Kernel: p.kernel, Families: p.agent.Families, Health: p.agent.Health, Log: p.log, Metrics: metrics,
 	})
 	p.gone = cni.Gone
 	group, ctx := errgroup.WithContext(ctx)

@@ -116,7 +116,14 @@ type Agent struct {
 	eager atomic.Bool
 	// stopping are sandboxes whose end has been asked for, and when.
 	stopping sync.Map
+	// families are those of the pools that this node draws from.
+	families atomic.Uint32
 }
+
+// Families are those in which each new pod must get an address: a dual-stack
+// node that still waits for a range of one starts no pod with half of what it
+// shall have.
+func (a *Agent) Families() addresses.Families { return addresses.Families(a.families.Load()) }
 
 // stance is what the rest of the agent sees of the loop.
 type stance struct {

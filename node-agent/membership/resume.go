@@ -91,6 +91,7 @@ func (a *Agent) follow(ctx context.Context, s *sight, peer *v1alpha1.Peer) error
 	if err := a.setKernel(a.world.desired(a.Name, a.underlay, a.pools, record)); err != nil {
 		return err
 	}
+	a.families.Store(uint32(s.families()))
 	a.Ledger.SetRanges(a.world.ledgerRanges(record))
 	return a.cutForeign(ctx, s)
 }

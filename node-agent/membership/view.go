@@ -11,9 +11,12 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/selvage-net/selvage/api/v1alpha1"
+	"github.com/selvage-net/selvage/node-agent/addresses"
 )
 
 // View is the API as it was read at about one moment.
@@ -114,6 +117,28 @@ func (v *View) poolCIDRs() []netip.Prefix {
 	}
 	slices.SortFunc(cidrs, netip.Prefix.Compare)
 	return cidrs
+}
+
+// families are those of the accepted pools that this node draws from.
+func (v *View) families() (f addresses.Families) {
+	if v.Node == nil {
+		return 0
+	}
+	for i := range v.Pools {
+		pool := &v.Pools[i]
+		cidr, err := netip.ParsePrefix(pool.Spec.CIDR)
+		if err != nil || !meta.IsStatusConditionTrue(pool.Status.Conditions, v1alpha1.ConditionAccepted) {
+			continue
+		}
+		if selector := pool.Spec.NodeSelector; selector != nil {
+			chosen, err := metav1.LabelSelectorAsSelector(selector)
+			if err != nil || !chosen.Matches(labels.Set(v.Node.Labels)) {
+				continue
+			}
+		}
+		f |= addresses.FamilyOf(cidr.Addr())
+	}
+	return f
 }
 
 // phaseOf is what counts of a Peer's phase for its own agent. A removal that
