@@ -23,7 +23,11 @@ func pool(cidr string, accepted metav1.ConditionStatus, selector *metav1.LabelSe
 // TestFamilies: a pod of a dual-stack node waits for both of its addresses, and
 // for none that the node will never have.
 func TestFamilies(t *testing.T) {
-	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"zone": "a"}}}
+	kept, err := slim(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"zone": "a"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	node := kept.(*corev1.Node)
 	here := &metav1.LabelSelector{MatchLabels: map[string]string{"zone": "a"}}
 	elsewhere := &metav1.LabelSelector{MatchLabels: map[string]string{"zone": "b"}}
 	four := pool("10.32.0.0/12", metav1.ConditionTrue, nil)

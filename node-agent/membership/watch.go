@@ -54,7 +54,9 @@ func slim(object any) (any, error) {
 	if m, err := meta.Accessor(object); err == nil {
 		m.SetManagedFields(nil)
 		m.SetAnnotations(nil)
-		m.SetLabels(nil)
+		if _, node := object.(*corev1.Node); !node { // whose labels say which pools it draws from
+			m.SetLabels(nil)
+		}
 	}
 	switch o := object.(type) {
 	case *v1alpha1.Peer:
