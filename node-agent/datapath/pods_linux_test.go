@@ -4,7 +4,6 @@
 package datapath
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -214,73 +213,138 @@ func TestSecondInterface(t *testing.T) {
 	}
 }
 
-// TestWatch: whatever way a link goes, its attachment is reported, also after
-// the kernel's news were lost; one that was replaced is not.
+// TestWatch: whatever way a link goes, its attachment is reported, once, also
+// when the kernel's news were lost; those that stay are not.
 func TestWatch(t *testing.T) {
-	t.Parallel()
 	needRoot(t)
-	host := newNamespace(t, "host")
-	k := open(t, host, Options{})
+	t.Parallel()
+	k := open(t, newNamespace(t, "host"), Options{})
 	k.watchBuffer = 1 // the kernel rounds it up to its least, which a few links overrun
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	gone := make(chan string, 100)
-	hold := make(chan struct{})
-	before := newNamespace(t, "before")
-	if _, err := k.Attach(request(before, "10.32.1.1")); err != nil {
-		t.Fatal(err)
-	}
-	all, err := k.Watch(ctx, func(a Attachment) { gone <- a.Sandbox; <-hold })
-	if err != nil || len(all) != 1 || all[0].Sandbox != before.name {
-		t.Fatalf("found %v, %v", all, err)
-	}
-	before.remove() // the runtime was quicker than DEL, or DEL never comes
-	if got := <-gone; got != before.name {
-		t.Fatalf("%s was reported gone", got)
-	}
-	// While the watcher is busy many come, and go in various ways.
-	var want []string
+	var pods []*namespace
 	for i := range 20 {
 		pod := newNamespace(t, fmt.Sprint("pod", i))
 		if _, err := k.Attach(request(pod, fmt.Sprint("10.32.2.", i))); err != nil {
 			t.Fatal(err)
 		}
-		if i%3 == 0 {
+		pods = append(pods, pod)
+	}
+	gone, hold := make(chan string, 100), make(chan struct{})
+	all, err := k.Watch(t.Context(), func(a Attachment) { gone <- a.Sandbox; <-hold })
+	if err != nil || len(all) != len(pods) {
+		t.Fatalf("found %d pods, %v", len(all), err)
+	}
+	pods[0].remove() // the runtime was quicker than DEL, or DEL never comes
+	if got := <-gone; got != pods[0].name {
+		t.Fatalf("%s was reported gone", got)
+	}
+	// The watcher is busy now, and what happens overruns its buffer.
+	want := map[string]bool{}
+	stay := 0
+	for i, pod := range pods[1:] {
+		switch i % 3 {
+		case 0:
+			stay++
 			continue
-		}
-		want = append(want, pod.name)
-		if i%3 == 1 {
+		case 1:
 			pod.remove()
-		} else if err := k.Detach("selvage", pod.name, "eth0"); err != nil {
-			t.Fatal(err)
+		default:
+			if err := k.Detach("selvage", pod.name, "eth0"); err != nil {
+				t.Fatal(err)
+			}
 		}
+		want[pod.name] = true
 	}
 	eventually(t, "all links gone", func() bool {
 		all, err := k.Dump()
-		return err == nil && len(all) == 7
+		return err == nil && len(all) == stay
 	})
 	close(hold)
-	// What the watcher never saw it cannot report: only what was there when its
-	// subscription or one of its dumps saw it. New pods make it look again.
-	last := newNamespace(t, "last")
-	if _, err := k.Attach(request(last, "10.32.3.1")); err != nil {
+	for len(want) > 0 {
+		select {
+		case name := <-gone:
+			if !want[name] {
+				t.Errorf("%s was reported gone, and is there, or was reported before", name)
+			}
+			delete(want, name)
+		case <-time.After(patience):
+			t.Fatalf("never reported: %v", want)
+		}
+	}
+}
+
+// TestReplacedIsNotGone: when an attachment is made anew while its link dies,
+// the old link's going is no news of the attachment.
+func TestReplacedIsNotGone(t *testing.T) {
+	needRoot(t)
+	t.Parallel()
+	k := open(t, newNamespace(t, "host"), Options{})
+	again, last := newNamespace(t, "again"), newNamespace(t, "last")
+	gone := make(chan string, 10)
+	if _, err := k.Watch(t.Context(), func(a Attachment) { gone <- a.Sandbox }); err != nil {
+		t.Fatal(err)
+	}
+	attach := func(n *namespace) {
+		if _, err := k.Attach(request(n, "10.32.1.1")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	attach(again)
+	if err := k.Detach("selvage", again.name, "eth0"); err != nil {
+		t.Fatal(err)
+	}
+	attach(again)
+	// The watcher looks when it gets to it: it must find the new link live.
+	before, _, err := k.Lookup("selvage", again.name, "eth0")
+	if err != nil || before.Dying {
+		t.Fatalf("%+v, %v", before, err)
+	}
+	req := request(last, "10.32.1.2")
+	if _, err := k.Attach(req); err != nil {
 		t.Fatal(err)
 	}
 	last.remove()
-	seen := map[string]bool{}
-	for !seen[last.name] {
-		select {
-		case name := <-gone:
-			if seen[name] {
-				t.Errorf("%s was reported twice", name)
-			}
-			seen[name] = true
-			if name != last.name && !slices.Contains(want, name) {
-				t.Errorf("%s was reported gone, and is there", name)
-			}
-		case <-time.After(patience):
-			t.Fatal("the watch has gone deaf")
+	if got := <-gone; got != last.name {
+		t.Errorf("%s was reported gone, and is there", got)
+	}
+}
+
+// TestRepairLooksAgain: a Set that has seen a pod without its route does not put
+// it back when the pod is going by now, or when another has the address.
+func TestRepairLooksAgain(t *testing.T) {
+	needRoot(t)
+	t.Parallel()
+	host, pod := newNamespace(t, "host"), newNamespace(t, "pod")
+	k := open(t, host, Options{})
+	req := request(pod, "10.32.1.1")
+	i, err := k.Attach(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.crash = func(step string) error {
+		if step == "unrouted" {
+			return errCrash
 		}
+		return nil
+	}
+	if err := k.Detach(req.Network, req.Sandbox, req.IfName); !errors.Is(err, errCrash) {
+		t.Fatal(err)
+	}
+	repair := func() {
+		err := k.do(func(w *worker) error {
+			r, err := k.read(w.host, k.options())
+			if err != nil {
+				return err
+			}
+			a := applying{k: k, w: w, reading: r}
+			return a.run([]step{{op: routeAdd, route: route{dst: prefixes("10.32.1.1/32")[0], dev: i.HostIf}}})
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	repair()
+	if got := host.run("ip route show proto 115"); got != "" {
+		t.Errorf("a freed address is routed: %s", got)
 	}
 }
 

@@ -166,9 +166,14 @@ func (w *watch) again() {
 	}
 }
 
+// gone reports an attachment, unless an Attach has made it anew: one that is at
+// it is waited for.
 func (w *watch) gone(a Attachment) {
 	delete(w.known, a.Index)
-	if _, replaced, err := w.k.Lookup(a.Network, a.Sandbox, a.IfName); replaced && err == nil {
+	unlock := w.k.lockPod(a.HostIf)
+	_, replaced, err := w.k.Lookup(a.Network, a.Sandbox, a.IfName)
+	unlock()
+	if replaced && err == nil {
 		return
 	}
 	w.onGone(a)

@@ -6,6 +6,7 @@ package datapath
 import (
 	"fmt"
 	"runtime"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -63,8 +64,21 @@ func (k *Kernel) serve(w *worker) {
 			return
 		}
 		if w.lost {
-			// If no thread can be had now the others go on.
-			_ = k.startWorker()
+			k.running.Add(1)
+			go k.replaceWorker()
+			return
+		}
+	}
+}
+
+// replaceWorker starts another in the place of a lost one, for as long as that
+// takes: Set counts on there being two.
+func (k *Kernel) replaceWorker() {
+	defer k.running.Done()
+	for k.startWorker() != nil {
+		select {
+		case <-time.After(time.Second):
+		case <-k.closed:
 			return
 		}
 	}
