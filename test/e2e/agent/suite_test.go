@@ -129,6 +129,9 @@ func eventually(t *testing.T, what string, condition func() error) {
 	for {
 		err := condition()
 		if err == nil {
+			if took := patience - time.Until(deadline); took > 3*time.Second {
+				t.Logf("after %s: %s", took.Round(time.Second/10), what)
+			}
 			return
 		}
 		if time.Now().After(deadline) {
