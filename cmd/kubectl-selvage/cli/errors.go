@@ -66,7 +66,7 @@ func explain(err error) string {
 		return fmt.Sprintf("%v: kubectl config get-contexts lists those there are", err)
 	case meta.IsNoMatchError(err) || missingKind(err):
 		return "this cluster has no Selvage: its resources (" + v1alpha1.GroupVersion.String() + ") are not installed;" +
-			" install it with: kubectl apply --server-side -k config/default" +
+			" install it with: kubectl apply -k config/default (docs/install.md)" +
 			" (if they were deleted by mistake, see docs/operate.md first)"
 	case apierrors.IsForbidden(err) && errors.As(err, &status) && status.Status().Details != nil && !policy(err):
 		return fmt.Sprintf("%v\nthe roles selvage-view (to look) and selvage-edit (to remove peers) give this right", err)

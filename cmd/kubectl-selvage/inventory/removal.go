@@ -142,7 +142,7 @@ func (r *Removal) fromPeer(p *v1alpha1.Peer) {
 			r.Completed = res.CompletionTime
 		}
 	}
-	if r.Message == "" {
+	if r.Message == "" && r.Phase != v1alpha1.RemovalPending {
 		r.condition(p.Status.Conditions)
 	}
 }

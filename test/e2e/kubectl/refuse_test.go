@@ -93,7 +93,7 @@ var _ = Describe("with less than everything", func() {
 		Expect(err).NotTo(HaveOccurred())
 		DeferCleanup(bare.Stop)
 		for _, args := range [][]string{{"status"}, {"peers"}, {"ipam"}, {"check"}, {"rmpeer", "host3"}, {"cancel", "host3"}} {
-			runAs(ctx, bare.Kubeconfig, args...).fail(1, "this cluster has no Selvage", "kubectl apply --server-side -k config/default")
+			runAs(ctx, bare.Kubeconfig, args...).fail(1, "this cluster has no Selvage", "kubectl apply -k config/default")
 		}
 	})
 
