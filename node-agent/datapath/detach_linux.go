@@ -78,8 +78,8 @@ func unroute(a Attachment) []*message {
 const (
 	// gather is how long the reaper waits for more links to delete at once.
 	gather = 50 * time.Millisecond
-	// again is how long it waits after a failure.
-	again = time.Second
+	// retryAfter is how long to wait after a failure.
+	retryAfter = time.Second
 )
 
 // reap deletes dying links in batches until the kernel is closed.
@@ -95,7 +95,7 @@ func (k *Kernel) reap(s *socket) {
 			_ = s.deleteGroup(dyingGroup) // what fails is left to the next Open
 			return
 		}
-		for wait.Reset(gather); ; wait.Reset(again) {
+		for wait.Reset(gather); ; wait.Reset(retryAfter) {
 			select {
 			case <-wait.C:
 			case <-k.closed:

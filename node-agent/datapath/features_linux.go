@@ -47,7 +47,9 @@ func (n *nft) probe(parts []part) error {
 // probeSet tries a set of ranges with hardware addresses.
 func (n *nft) probeSet() error {
 	table := n.conn.AddTable(&nftables.Table{Name: probeTable, Family: nftables.TableFamilyINet})
-	if err := n.conn.AddSet(setOf(table, directSet, false), nil); err != nil {
+	set := setOf(table, directSet, false)
+	set.ID = 1
+	if err := n.conn.AddSet(set, nil); err != nil {
 		return err
 	}
 	n.conn.DelTable(table)

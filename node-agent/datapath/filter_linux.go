@@ -95,6 +95,9 @@ func (n *nft) build(table *nftables.Table, f filter) {
 	for _, name := range n.opts.sets() {
 		for _, six := range []bool{false, true} {
 			set := setOf(table, name, six)
+			// Unique in the transaction; the library's own count is shared by
+			// all connections, and not guarded.
+			set.ID = uint32(len(ids) + 1)
 			// The library fails only on sets that are not well-formed.
 			_ = n.conn.AddSet(set, nil)
 			ids[set.Name] = set.ID

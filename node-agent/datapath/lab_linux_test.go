@@ -127,7 +127,6 @@ type pod struct {
 	host  *host
 	req   AttachRequest
 	addrs []netip.Addr
-	socks []net.PacketConn
 }
 
 const echoPort = 7

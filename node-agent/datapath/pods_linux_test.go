@@ -5,10 +5,8 @@ package datapath
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
@@ -213,101 +211,6 @@ func TestSecondInterface(t *testing.T) {
 	}
 }
 
-// TestWatch: whatever way a link goes, its attachment is reported, once, also
-// when the kernel's news were lost; those that stay are not.
-func TestWatch(t *testing.T) {
-	needRoot(t)
-	t.Parallel()
-	k := open(t, newNamespace(t, "host"), Options{})
-	k.watchBuffer = 1 // the kernel rounds it up to its least, which a few links overrun
-	var pods []*namespace
-	for i := range 20 {
-		pod := newNamespace(t, fmt.Sprint("pod", i))
-		if _, err := k.Attach(request(pod, fmt.Sprint("10.32.2.", i))); err != nil {
-			t.Fatal(err)
-		}
-		pods = append(pods, pod)
-	}
-	gone, hold := make(chan string, 100), make(chan struct{})
-	all, err := k.Watch(t.Context(), func(a Attachment) { gone <- a.Sandbox; <-hold })
-	if err != nil || len(all) != len(pods) {
-		t.Fatalf("found %d pods, %v", len(all), err)
-	}
-	pods[0].remove() // the runtime was quicker than DEL, or DEL never comes
-	if got := <-gone; got != pods[0].name {
-		t.Fatalf("%s was reported gone", got)
-	}
-	// The watcher is busy now, and what happens overruns its buffer.
-	want := map[string]bool{}
-	stay := 0
-	for i, pod := range pods[1:] {
-		switch i % 3 {
-		case 0:
-			stay++
-			continue
-		case 1:
-			pod.remove()
-		default:
-			if err := k.Detach("selvage", pod.name, "eth0"); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want[pod.name] = true
-	}
-	eventually(t, "all links gone", func() bool {
-		all, err := k.Dump()
-		return err == nil && len(all) == stay
-	})
-	close(hold)
-	for len(want) > 0 {
-		select {
-		case name := <-gone:
-			if !want[name] {
-				t.Errorf("%s was reported gone, and is there, or was reported before", name)
-			}
-			delete(want, name)
-		case <-time.After(patience):
-			t.Fatalf("never reported: %v", want)
-		}
-	}
-}
-
-// TestReplacedIsNotGone: when an attachment is made anew while its link dies,
-// the old link's going is no news of the attachment.
-func TestReplacedIsNotGone(t *testing.T) {
-	needRoot(t)
-	t.Parallel()
-	k := open(t, newNamespace(t, "host"), Options{})
-	again, last := newNamespace(t, "again"), newNamespace(t, "last")
-	gone := make(chan string, 10)
-	if _, err := k.Watch(t.Context(), func(a Attachment) { gone <- a.Sandbox }); err != nil {
-		t.Fatal(err)
-	}
-	attach := func(n *namespace) {
-		if _, err := k.Attach(request(n, "10.32.1.1")); err != nil {
-			t.Fatal(err)
-		}
-	}
-	attach(again)
-	if err := k.Detach("selvage", again.name, "eth0"); err != nil {
-		t.Fatal(err)
-	}
-	attach(again)
-	// The watcher looks when it gets to it: it must find the new link live.
-	before, _, err := k.Lookup("selvage", again.name, "eth0")
-	if err != nil || before.Dying {
-		t.Fatalf("%+v, %v", before, err)
-	}
-	req := request(last, "10.32.1.2")
-	if _, err := k.Attach(req); err != nil {
-		t.Fatal(err)
-	}
-	last.remove()
-	if got := <-gone; got != last.name {
-		t.Errorf("%s was reported gone, and is there", got)
-	}
-}
-
 // TestRepairLooksAgain: a Set that has seen a pod without its route does not put
 // it back when the pod is going by now, or when another has the address.
 func TestRepairLooksAgain(t *testing.T) {
@@ -379,67 +282,5 @@ func TestCutOff(t *testing.T) {
 		if err := one.k.Check(a); err != nil {
 			t.Error(err)
 		}
-	}
-}
-
-// TestReadOnlySysctls: with the right values a read-only /proc/sys will do; with
-// a wrong one the error names the remedy. It runs itself again in mounts of its
-// own.
-func TestReadOnlySysctls(t *testing.T) {
-	needRoot(t)
-	if want, inside := os.LookupEnv("SELVAGE_TEST_READ_ONLY"); inside {
-		readOnlySysctls(t, want)
-		return
-	}
-	for _, value := range []string{"0", "1"} {
-		host := newNamespace(t, "host")
-		host.enter(func() {
-			for _, f := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
-				_ = os.WriteFile("/proc/sys/net/"+f, []byte(value), 0)
-			}
-		})
-		cmd := exec.Command("unshare", "--mount", "sh", "-c", "mount --bind /proc/sys /proc/sys && mount -o remount,ro,bind /proc/sys && exec \"$0\" -test.v -test.run=^TestReadOnlySysctls$", os.Args[0])
-		cmd.Env = append(os.Environ(), "SELVAGE_TEST_READ_ONLY="+value+host.path)
-		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "read-only: seen") {
-			t.Errorf("forwarding=%s: %v\n%s", value, err, out)
-		}
-	}
-}
-
-func readOnlySysctls(t *testing.T, what string) {
-	k, err := Open(Options{NetNS: what[1:]})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = k.Close() }()
-	pod := newNamespace(t, "pod")
-	for _, address := range []string{"10.32.1.1", "fd10::1"} {
-		req := request(pod, address)
-		req.Sandbox = address
-		req.IfName = map[bool]string{true: "eth0", false: "eth1"}[strings.HasPrefix(address, "10")]
-		_, err = k.Attach(req)
-		if what[0] == '1' && err != nil {
-			t.Errorf("with the right value: %v", err)
-		}
-		if what[0] == '0' && (err == nil || !strings.Contains(err.Error(), "sysctl -w net.ipv") || !strings.Contains(err.Error(), "writable /proc/sys")) {
-			t.Errorf("with the wrong value: %v", err)
-		}
-	}
-	t.Log("read-only: seen")
-}
-
-// TestForwardingKeepsTheDefaultRoute: a host that takes routers' advertisements
-// still does when it forwards.
-func TestForwardingKeepsTheDefaultRoute(t *testing.T) {
-	t.Parallel()
-	needRoot(t)
-	host := newNamespace(t, "host")
-	host.run("ip link add eth0 type veth peer name other")
-	k := open(t, host, Options{})
-	if err := k.forward(true); err != nil {
-		t.Fatal(err)
-	}
-	if got := strings.TrimSpace(host.run("cat /proc/sys/net/ipv6/conf/eth0/accept_ra")); got != "2" {
-		t.Errorf("accept_ra is %s", got)
 	}
 }

@@ -14,8 +14,8 @@ func (p peerProblems) Unwrap() error { return p.error }
 // peers were left out: those are neither heard nor routed to, and all else is
 // as desired.
 func IsPeerProblem(err error) bool {
-	_, alone := err.(peerProblems)
-	return alone
+	var alone peerProblems
+	return errors.As(err, &alone)
 }
 
 // setError is Set's: what failed, and what was left out.

@@ -73,7 +73,7 @@ func (k *Kernel) setOnce(w *worker, opts Options, d Desired) (r *reading, proble
 	}
 	goal, problems := goalOf(opts, d, r.state)
 	if goal.device == nil {
-		return r, problems, nil
+		return r, nil, problems // nothing was done: no mere peer's problem
 	}
 	k.node.Store(d.nodeState(goal.device.mtu))
 	a := applying{k: k, w: w, reading: r}

@@ -40,11 +40,6 @@ func openSocket() (*socket, error) {
 
 func (s *socket) close() { _ = unix.Close(s.fd) }
 
-// strict makes the kernel do a dump's filtering, where it can.
-func (s *socket) strict() {
-	_ = unix.SetsockoptInt(s.fd, unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1)
-}
-
 // kernelError is the kernel's refusal of one message, in its words.
 type kernelError struct {
 	errno unix.Errno

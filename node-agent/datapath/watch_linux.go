@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -101,16 +102,29 @@ func (w *watch) run(ctx context.Context) {
 		n, err := receiveFrom(raw, buf)
 		switch {
 		case errors.Is(err, unix.ENOBUFS):
-			w.again()
+			w.again(raw, buf)
 		case err != nil:
 			return // closed
 		default:
 			// A message that is cut short counts as one that was lost.
 			if eachMessage(buf[:n], w.news) != nil {
-				w.again()
+				w.again(raw, buf)
 			}
 		}
 	}
+}
+
+// drain empties the socket. Until it has been empty the kernel drops further
+// news without another word: what is read before is no new beginning.
+func drain(raw syscall.RawConn, buf []byte) {
+	_ = raw.Read(func(fd uintptr) bool {
+		for {
+			_, _, err := unix.Recvfrom(int(fd), buf, 0)
+			if err != nil && !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.ENOBUFS) {
+				return true
+			}
+		}
+	})
 }
 
 // receiveFrom waits for a datagram without holding a thread.
@@ -148,10 +162,16 @@ func (w *watch) news(h unix.NlMsghdr, body []byte) {
 }
 
 // again compares what is known with what is there, after news were lost.
-func (w *watch) again() {
+func (w *watch) again(raw syscall.RawConn, buf []byte) {
+	drain(raw, buf)
 	all, err := w.k.Dump()
-	if err != nil {
-		return // closed, or a machine without memory: the next loss tries again
+	for err != nil {
+		if w.k.isClosed() {
+			return
+		}
+		// A machine without memory, or one whose links never stand still.
+		<-time.After(retryAfter)
+		all, err = w.k.Dump()
 	}
 	there := map[int]Attachment{}
 	for _, a := range all {

@@ -77,7 +77,7 @@ func (k *Kernel) replaceWorker() {
 	defer k.running.Done()
 	for k.startWorker() != nil {
 		select {
-		case <-time.After(time.Second):
+		case <-time.After(retryAfter):
 		case <-k.closed:
 			return
 		}
