@@ -15,8 +15,10 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"go.uber.org/zap/zapcore"
+	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
@@ -49,6 +51,9 @@ and hands their ranges to exactly one heir.
 
 Any number of controllers may run at once: every write is a compare-and-swap.
 Leader election only saves them from doing the same work.`
+
+// renewDeadline is controller-runtime's: how long a leader tries to renew.
+const renewDeadline = 10 * time.Second
 
 const examples = `  # In a cluster, two replicas:
   selvage-controller --leader-elect --namespace selvage-system
@@ -94,7 +99,7 @@ func (s *settings) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&s.namespace, "namespace", namespace, "where Selvage is installed: the peers' Leases and the leader's are there (default $POD_NAMESPACE)")
 	f.StringVar(&s.metricsAddr, "metrics-bind-address", ":9781", "where to serve /metrics; 0: nowhere")
 	f.StringVar(&s.healthAddr, "health-probe-bind-address", ":9782", "where to serve /healthz and /readyz; 0: nowhere")
-	f.BoolVar(&s.leaderElect, "leader-elect", false, "let one of several controllers work at a time; safety does not depend on it")
+	f.BoolVar(&s.leaderElect, "leader-elect", false, "let one of several controllers work at a time; safety does not depend on it. A new leader moves no addresses before every agent has compared its memory with the API, which may have been restored from a backup")
 	f.Float32Var(&s.qps, "kube-api-qps", 100, "requests a second to the API server, on average")
 	f.IntVar(&s.burst, "kube-api-burst", 200, "requests to the API server at once")
 	f.StringVar(&s.logLevel, "log-level", "info", "debug, info or error")
@@ -182,22 +187,27 @@ func run(ctx context.Context, s *settings) error {
 		return err
 	}
 	stop := 5 * time.Second
-	mgr, err := manager.New(cfg, manager.Options{
-		Scheme:                        controllers.Scheme(),
-		Cache:                         controllers.CacheOptions(s.namespace),
-		LeaderElection:                s.leaderElect,
-		LeaderElectionNamespace:       s.namespace,
-		LeaderElectionID:              v1alpha1.LeaderLease,
-		LeaderElectionReleaseOnCancel: true,
-		Metrics:                       metricsserver.Options{BindAddress: s.metricsAddr},
-		HealthProbeBindAddress:        s.healthAddr,
-		GracefulShutdownTimeout:       &stop,
-	})
+	options, config := manager.Options{
+		Scheme:                  controllers.Scheme(),
+		Cache:                   controllers.CacheOptions(s.namespace),
+		Metrics:                 metricsserver.Options{BindAddress: s.metricsAddr},
+		HealthProbeBindAddress:  s.healthAddr,
+		GracefulShutdownTimeout: &stop,
+	}, s.config()
+	if s.leaderElect {
+		lock, err := leaderLock(cfg, s.namespace)
+		if err != nil {
+			return err
+		}
+		options.LeaderElection, options.LeaderElectionReleaseOnCancel = true, true
+		options.LeaderElectionResourceLockInterface = lock
+		config.Term = lock.Identity()
+	}
+	mgr, err := manager.New(cfg, options)
 	if err != nil {
 		return fmt.Errorf("connecting to the API server: %w", err)
 	}
-	_, err = controllers.Add(mgr, controllers.Options{Namespace: s.namespace, Config: s.config(), Metrics: ctrlmetrics.Registry})
-	if err != nil {
+	if _, err = controllers.Add(mgr, controllers.Options{Namespace: s.namespace, Config: config, Metrics: ctrlmetrics.Registry}); err != nil {
 		return err
 	}
 	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
@@ -205,4 +215,15 @@ func run(ctx context.Context, s *settings) error {
 	}
 	ctrl.Log.Info("starting", "version", version, "namespace", s.namespace, "leader-elect", s.leaderElect)
 	return mgr.Start(ctx)
+}
+
+// leaderLock is the Lease that leaders hold, under an identity of this process
+// alone: it names the term for which agents compare their memory with the API.
+func leaderLock(cfg *rest.Config, namespace string) (resourcelock.Interface, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return nil, fmt.Errorf("leader election: %w", err)
+	}
+	id := resourcelock.ResourceLockConfig{Identity: host + "_" + string(uuid.NewUUID())}
+	return resourcelock.NewFromKubeconfig(resourcelock.LeasesResourceLock, namespace, v1alpha1.LeaderLease, id, cfg, renewDeadline)
 }

@@ -68,6 +68,8 @@ type world struct {
 	ranges   []v1alpha1.AddressRange
 	removals map[string]*v1alpha1.PeerRemoval
 	leases   map[string]*coordinationv1.Lease
+	// term is the leader among the controllers, if they elect one.
+	term string
 }
 
 func (a *agent) set(change func(*script)) {
@@ -220,7 +222,7 @@ func (a *agent) lease(ctx context.Context, w *world, peer *v1alpha1.Peer) error 
 	}
 	slices.Sort(cut)
 	cut = slices.Compact(cut)
-	if mine && slices.Equal(cut, before) && time.Since(a.renewed) < time.Duration(seconds)*time.Second/3 {
+	if mine && slices.Equal(cut, before) && l.Annotations[v1alpha1.TermAnnotation] == w.term && time.Since(a.renewed) < time.Duration(seconds)*time.Second/3 {
 		return nil
 	}
 	if !mine {
@@ -230,6 +232,7 @@ func (a *agent) lease(ctx context.Context, w *world, peer *v1alpha1.Peer) error 
 	now := metav1.NowMicro()
 	l.Spec.HolderIdentity, l.Spec.LeaseDurationSeconds, l.Spec.RenewTime = &holder, &seconds, &now
 	metav1.SetMetaDataAnnotation(&l.ObjectMeta, v1alpha1.CutOffAnnotation, strings.Join(cut, ","))
+	metav1.SetMetaDataAnnotation(&l.ObjectMeta, v1alpha1.TermAnnotation, w.term)
 	delete(l.Annotations, v1alpha1.SealedForAnnotation)
 	sent := time.Now()
 	var err error

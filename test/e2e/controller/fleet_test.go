@@ -125,6 +125,8 @@ func (f *fleet) look(ctx context.Context) (*world, error) {
 	for i := range leases.Items {
 		if name, ok := strings.CutPrefix(leases.Items[i].Name, v1alpha1.LeasePrefix); ok {
 			w.leases[name] = &leases.Items[i]
+		} else if h := leases.Items[i].Spec.HolderIdentity; leases.Items[i].Name == v1alpha1.LeaderLease && h != nil {
+			w.term = *h
 		}
 	}
 	for i := range peers.Items {
@@ -138,7 +140,7 @@ func (f *fleet) look(ctx context.Context) (*world, error) {
 }
 
 func (w *world) copy() *world {
-	out := &world{peers: make(map[string]*v1alpha1.Peer, len(w.peers)), removals: w.removals, leases: w.leases}
+	out := &world{peers: make(map[string]*v1alpha1.Peer, len(w.peers)), removals: w.removals, leases: w.leases, term: w.term}
 	for name, p := range w.peers {
 		out.peers[name] = p.DeepCopy()
 	}
