@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/selvage-net/selvage/node-agent/membership"
 )
@@ -118,18 +119,18 @@ func resetAlone(ctx context.Context, o *options, cutOff bool, shown *progress) e
 	return errors.Join(err, p.close())
 }
 
-func (p *parts) leaveAlone(ctx context.Context, cutOff bool, shown *progress) error {
+func (p *parts) leaveAlone(ctx context.Context, cutOff bool, shown *progress) (err error) {
 	running, stop := context.WithCancel(ctx)
 	if err := p.agent.Adopt(running); err != nil {
 		stop()
 		return err
 	}
 	p.agent.Leave(cutOff)
-	ended := make(chan error, 1)
-	go func() { ended <- p.agent.Run(running) }()
+	var agent errgroup.Group
+	agent.Go(func() error { return p.agent.Run(running) })
 	defer func() {
 		stop()
-		<-ended
+		err = errors.Join(err, agent.Wait())
 	}()
 	for {
 		now := p.agent.Progress()

@@ -5,6 +5,7 @@ package membership
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"reflect"
@@ -39,11 +40,16 @@ func (a *Agent) resume(ctx context.Context, s *sight) error {
 		now.waiting = now.refuse.Error()
 	}
 	a.settleStance(now)
-	if err := a.hold(ctx, s, string(peer.UID)); err != nil {
-		return err
+	held := a.hold(ctx, s, string(peer.UID))
+	var waiting *waitError
+	if held != nil && !errors.As(held, &waiting) {
+		return held
 	}
 	if err := a.tell(ctx, s, peer, telling{suspended: a.trouble(now)}); err != nil {
 		return err
+	}
+	if held != nil {
+		return held
 	}
 	return a.echo(s)
 }
@@ -68,7 +74,8 @@ func (a *Agent) follow(ctx context.Context, s *sight, peer *v1alpha1.Peer) error
 		if !s.Consistent {
 			return errAgain
 		}
-		a.world = newWorld(uid, record.Ranges)
+		a.world, a.term = newWorld(uid, record.Ranges), ""
+		a.lease.Drop(errNotTaken)
 	}
 	// Believing the view alone is for when a Lease is to be taken.
 	a.world.fold(&s.View, a.Clock.Now(), s.Consistent && !a.lease.Held(), record)
