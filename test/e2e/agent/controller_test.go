@@ -1,0 +1,117 @@
+// Copyright The Selvage Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package agent
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/selvage-net/selvage/api/v1alpha1"
+	"github.com/selvage-net/selvage/hack/cluster/processes"
+	"github.com/selvage-net/selvage/node-agent/membership"
+)
+
+// startController runs the real controller instead of the script.
+func startController(t *testing.T) {
+	t.Helper()
+	program := filepath.Join(programs, "selvage-controller")
+	if out, err := exec.Command("go", "build", "-o", program, "../../../cmd/selvage-controller").CombinedOutput(); err != nil {
+		t.Fatalf("building selvage-controller: %v\n%s", err, out)
+	}
+	path, _, err := plane.KubeconfigFor(t.Context(), namespace, "selvage-controller", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spawner, err := processes.NewSpawner()
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := filepath.Join(t.TempDir(), "log")
+	process, err := processes.StartProcess(spawner, "selvage-controller", log, exec.Command(program,
+		"--kubeconfig="+path, "--namespace="+namespace, "--leader-elect", "--log-level=debug", "--log-format=console",
+		fmt.Sprintf("--lease-duration=%ds", leaseSeconds), "--grace-period=2s", "--metrics-bind-address=0", "--health-probe-bind-address=0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		process.Kill()
+		spawner.Close()
+		if t.Failed() || os.Getenv("SELVAGE_LOGS") != "" {
+			text, _ := os.ReadFile(log)
+			t.Logf("the controller's log:\n%s", text)
+		}
+	})
+}
+
+// Agents and controller together: three join, one dies and is inherited, comes
+// back, is let in again, and another leaves for good.
+func TestWithController(t *testing.T) {
+	s := &stage{t: t}
+	t.Cleanup(s.strike)
+	s.must(admin.Create(t.Context(), &v1alpha1.AddressPool{
+		ObjectMeta: metav1.ObjectMeta{Name: "default"}, Spec: v1alpha1.AddressPoolSpec{CIDR: "10.32.0.0/12"},
+	}))
+	startController(t)
+	a, b, c := newMachine(t), newMachine(t), newMachine(t)
+	for _, m := range []*machine{a, b, c} {
+		m.start()
+	}
+	x, y, z := a.awaitPod(), b.awaitPod(), c.awaitPod()
+	for _, pair := range [][2]*pod{{x, y}, {y, z}, {z, x}} {
+		eventually(t, "pods to reach each other", func() error { return pair[0].reaches(pair[1]) })
+	}
+
+	c.kill() // catches fire
+	s.must(c.Cut())
+	lost := s.peer(c.node)
+	s.must(admin.Create(t.Context(), &v1alpha1.PeerRemoval{
+		ObjectMeta: metav1.ObjectMeta{Name: c.node}, Spec: v1alpha1.PeerRemovalSpec{Heir: a.node},
+	}))
+	s.awaitPeer(c.node, "removal", func(p *v1alpha1.Peer) bool { return p.Status.Phase == v1alpha1.PhaseRemoved })
+	if mine := s.owned(a.node); mine < 2 {
+		t.Errorf("the heir owns %d ranges", mine)
+	}
+
+	s.must(c.Heal()) // and is back, with its stale pod
+	c.start()
+	c.awaitRow(membership.DeclaredOut, "kubectl delete peerremoval")
+	eventually(t, "the stale pod to be cut off", z.isCutOff)
+	s.must(admin.Delete(t.Context(), &v1alpha1.PeerRemoval{ObjectMeta: metav1.ObjectMeta{Name: c.node}}))
+	z2 := c.awaitPod()
+	if again := s.peer(c.node); again.UID == lost.UID {
+		t.Error("it is the same incarnation")
+	}
+	eventually(t, "pods to reach each other", func() error { return x.reaches(z2) })
+
+	out, err := b.runAgent(t.Context(), append([]string{"reset"}, append(b.flags(), "--cut-off-pods")...)...)
+	if err != nil || !strings.Contains(out, "left the network") {
+		t.Errorf("reset: %v: %s", err, out)
+	}
+	t.Logf("reset said:\n%s", out)
+	if owned := s.owned(b.node); owned != 0 {
+		t.Errorf("it left with %d ranges", owned)
+	}
+}
+
+// owned is how many ranges a node's peers own.
+func (s *stage) owned(node string) int {
+	s.t.Helper()
+	var ranges v1alpha1.AddressRangeList
+	s.must(hand.List(s.t.Context(), &ranges))
+	n := 0
+	for _, r := range ranges.Items {
+		if r.Spec.Owner != nil && r.Spec.Owner.Name == node {
+			n++
+		}
+	}
+	return n
+}
