@@ -105,7 +105,8 @@ type Agent struct {
 	set     datapath.Desired
 	setAt   time.Duration
 	problem string
-	failing int
+	// failing and rounds count failures, and rounds asked for at once.
+	failing, rounds int
 	// due is when something is to be told that may wait; 0: nothing.
 	due    time.Duration
 	waited string

@@ -50,7 +50,7 @@ func (a *Agent) step(ctx context.Context) time.Duration {
 	err := a.once(ctx)
 	switch {
 	case err == nil:
-		a.failing = 0
+		a.failing, a.rounds = 0, 0
 		if _, synced := a.Cache.View(ctx); !synced {
 			return unsyncedPeriod
 		}
@@ -60,7 +60,8 @@ func (a *Agent) step(ctx context.Context) time.Duration {
 		return idlePeriod
 	case errors.Is(err, errAgain):
 		a.mustLook.Store(true)
-		return settle
+		a.rounds++ // whatever it is, it does not run hot
+		return settle << min(a.rounds, 6)
 	case ctx.Err() != nil:
 		return 0
 	}

@@ -75,6 +75,9 @@ func newMachineAs(t *testing.T, node string) *machine {
 		if m.process != nil {
 			m.process.Kill()
 		}
+		if m.logs("DATA RACE") == nil {
+			t.Error("a data race")
+		}
 		if t.Failed() || os.Getenv("SELVAGE_LOGS") != "" {
 			if text, err := os.ReadFile(m.log); err == nil {
 				t.Logf("the log of %s:\n%s", m.node, text)

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -71,6 +72,10 @@ func setUp(ctx context.Context) (err error) {
 	for _, name := range []string{"selvage-agent", "selvage"} {
 		build := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(programs, name), "../../../cmd/"+name)
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if name == "selvage-agent" && os.Getenv("SELVAGE_RACE") != "" {
+			build.Args = slices.Insert(build.Args, 2, "-race")
+			build.Env = append(os.Environ(), "CGO_ENABLED=1")
+		}
 		if out, err := build.CombinedOutput(); err != nil {
 			return fmt.Errorf("building %s: %w\n%s", name, err, out)
 		}
