@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -159,7 +160,7 @@ func (l *Lease) Take(ctx context.Context, read *coordinationv1.Lease, uid string
 		next = read.DeepCopy()
 	}
 	l.mu.Lock()
-	l.uid, l.report, l.term = uid, report, term
+	l.uid, l.report, l.term = uid, slices.Clone(report), term
 	delete(next.Annotations, v1alpha1.SealedForAnnotation)
 	l.fill(next)
 	now := metav1.NewMicroTime(time.Now())
@@ -200,7 +201,7 @@ func (l *Lease) renewed(lease *coordinationv1.Lease, sent time.Duration) {
 func (l *Lease) Say(report []string, term string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.report, l.term = report, term
+	l.report, l.term = slices.Clone(report), term
 	if l.held == nil {
 		return false
 	}

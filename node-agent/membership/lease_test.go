@@ -277,3 +277,19 @@ func TestLeaseSay(t *testing.T) {
 		t.Errorf("%v", a)
 	}
 }
+
+// What is to be reported is said, and not what the caller makes of it later: a
+// renewal must not report what the kernel has yet to do.
+func TestLeaseKeepsItsReport(t *testing.T) {
+	l := newLeaseTest(t)
+	l.take(l.lease, "uid")
+	report := []string{"cut"}
+	l.lease.Say(report, "")
+	report[0] = "not yet"
+	if err := l.lease.Renew(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if a := l.now().Annotations; a[v1alpha1.CutOffAnnotation] != "cut" {
+		t.Errorf("reported %v", a)
+	}
+}

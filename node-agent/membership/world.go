@@ -225,7 +225,7 @@ func (w *world) foldOrphans(v *View, present map[string]bool, now time.Duration,
 		}
 	}
 	maps.DeleteFunc(w.orphans, func(uid string, _ time.Duration) bool { return !owners[uid] })
-	w.relevant = w.relevant[:0]
+	w.relevant = nil // the former may be what the Lease reports
 	for uid := range w.cut {
 		if present[uid] || owners[uid] {
 			w.relevant = append(w.relevant, uid)

@@ -16,6 +16,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -75,9 +76,26 @@ func (s *stage) strike() {
 	for i := range peers.Items {
 		note(s.erase(ctx, peers.Items[i].Name))
 	}
-	note(admin.DeleteAllOf(ctx, &v1alpha1.PeerRemoval{}))
-	note(admin.DeleteAllOf(ctx, &v1alpha1.AddressPool{}))
+	note(s.sweep(ctx, &v1alpha1.PeerRemovalList{}))
+	note(s.sweep(ctx, &v1alpha1.AddressPoolList{}))
 	note(admin.DeleteAllOf(ctx, &coordinationv1.Lease{}, client.InNamespace(namespace)))
+}
+
+// sweep deletes all of a kind, past the finalizers.
+func (s *stage) sweep(ctx context.Context, list client.ObjectList) error {
+	if err := hand.List(ctx, list); err != nil {
+		return err
+	}
+	return meta.EachListItem(list, func(item runtime.Object) error {
+		object := item.(client.Object)
+		if len(object.GetFinalizers()) > 0 {
+			object.SetFinalizers(nil)
+			if err := hand.Update(ctx, object); err != nil {
+				return err
+			}
+		}
+		return client.IgnoreNotFound(admin.Delete(ctx, object))
+	})
 }
 
 // erase strips the finalizer and deletes a Peer, as somebody with a hammer does.
