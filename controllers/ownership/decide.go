@@ -111,6 +111,7 @@ func newDecider(s *Snapshot, m *Memory, now time.Duration, cfg Config) *decider 
 
 // indexPods sorts the pods by node and their addresses by value.
 func (d *decider) indexPods() {
+	d.podAddrs = make([]podAddr, 0, len(d.s.Pods))
 	for i := range d.s.Pods {
 		p := &d.s.Pods[i]
 		d.podsOn[p.Node] = append(d.podsOn[p.Node], p)

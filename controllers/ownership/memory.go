@@ -3,7 +3,10 @@
 
 package ownership
 
-import "time"
+import (
+	"maps"
+	"time"
+)
 
 // Memory is what one process has watched, on its own monotonic clock. Nothing
 // in it is needed for safety to survive a crash: a new process watches anew.
@@ -53,6 +56,15 @@ type reserved struct {
 
 // NewMemory remembers nothing.
 func NewMemory() *Memory { return &Memory{} }
+
+// Clone is a copy, for exploring what may come.
+func (m *Memory) Clone() *Memory {
+	out := *m
+	out.leases, out.heartbeats, out.claims = maps.Clone(m.leases), maps.Clone(m.heartbeats), maps.Clone(m.claims)
+	out.nodesGone, out.removals, out.barriers = maps.Clone(m.nodesGone), maps.Clone(m.removals), maps.Clone(m.barriers)
+	out.undeclared, out.unreserved = maps.Clone(m.undeclared), maps.Clone(m.unreserved)
+	return &out
+}
 
 // Observe takes note of what a snapshot shows. Caches' views may be observed
 // too: a resourceVersion that one showed and a later consistent view still

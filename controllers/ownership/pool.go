@@ -23,11 +23,10 @@ func (d *decider) acceptPools() {
 		}
 		return 1
 	})
-	users := d.poolUsers()
 	for _, p := range pools {
 		switch {
 		case p.Deleting:
-			d.releasePool(p, users[p.Name])
+			d.releasePool(p, d.cutFrom(p))
 		case p.Accepted || !p.CIDR.IsValid():
 		case !p.Finalizer:
 			after := *p
@@ -39,11 +38,12 @@ func (d *decider) acceptPools() {
 	}
 }
 
-// poolUsers names a range of each pool.
-func (d *decider) poolUsers() map[string][]string {
-	out := map[string][]string{}
+// cutFrom names the ranges of a pool.
+func (d *decider) cutFrom(p *Pool) (out []string) {
 	for _, r := range d.ranges {
-		out[r.Pool] = append(out[r.Pool], r.CIDR.String())
+		if r.Pool == p.Name {
+			out = append(out, r.CIDR.String())
+		}
 	}
 	return out
 }

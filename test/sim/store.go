@@ -14,6 +14,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/selvage-net/selvage/controllers/ownership"
 )
@@ -77,13 +78,13 @@ func (st *Store) Restore(backup *Store) {
 
 func (st *Store) next() string {
 	st.counter++
-	return strconv.Itoa(st.counter)
+	return "v" + strconv.Itoa(st.counter)
 }
 
 func (st *Store) stamp(o *ownership.Object) { o.Version = st.next() }
 
 func (st *Store) create(o *ownership.Object, kind string) {
-	o.UID = kind + "-" + st.next()
+	o.UID = kind + "-" + strings.TrimPrefix(st.next(), "v")
 	o.Version = st.next()
 }
 

@@ -5,6 +5,7 @@ package sim
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/selvage-net/selvage/controllers/ownership"
 )
@@ -198,7 +199,7 @@ func (st *Store) Undeclare(name string) {
 // SetNode creates or replaces a Node; an empty UID makes a new one.
 func (st *Store) SetNode(n ownership.Node) ownership.Node {
 	if n.UID == "" {
-		n.UID = "node-" + st.next()
+		n.UID = "node-" + strings.TrimPrefix(st.next(), "v")
 	}
 	n.Pools = st.poolNames()
 	st.nodes[n.Name] = n
