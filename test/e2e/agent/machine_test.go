@@ -43,9 +43,9 @@ type machine struct {
 	log        string
 	kubeconfig string
 	// api is this machine's own way to the API server, which can be cut.
-	api *hosts.Forward
-	process    *processes.Process
-	pods       int
+	api     *hosts.Forward
+	process *processes.Process
+	pods    int
 }
 
 var machines int

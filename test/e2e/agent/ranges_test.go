@@ -71,7 +71,7 @@ func TestRanges_GiveBack(t *testing.T) {
 			q.del()
 		}
 	}
-	half, none := strings.Replace(r.Spec.CIDR, "/24", "/25", 1), ""
+	half := strings.Replace(r.Spec.CIDR, "/24", "/25", 1)
 	s.ask(r, &half)
 	s.awaitCapacity(a, 127+1) // the lower half, but for the host's own; and the one held above
 	for range 5 {
@@ -98,8 +98,13 @@ func TestRanges_GiveBack(t *testing.T) {
 			t.Errorf("%s was given out of what was promised", q.addr)
 		}
 	}
+	s.giveAllBack(a, p, r, host)
+}
 
-	// A whole range goes, but not the one with the host's own address.
+// giveAllBack: a whole range goes, but not the one with the host's own address.
+func (s *stage) giveAllBack(a *machine, p *v1alpha1.Peer, r *v1alpha1.AddressRange, host netip.Addr) {
+	t, none := s.t, ""
+	t.Helper()
 	spare := s.grant(p)
 	a.awaitOwns(s, spare)
 	s.ask(spare, &none)

@@ -97,4 +97,3 @@ func TestReset_Alone(t *testing.T) {
 	a.start()
 	a.awaitRow(membership.Resume)
 }
-
