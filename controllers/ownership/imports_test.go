@@ -7,7 +7,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"io/fs"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,20 +16,19 @@ import (
 // TestImportLaw: the pure packages know no cluster, no kernel and no clock.
 func TestImportLaw(t *testing.T) {
 	for _, dir := range []string{".", "../../node-agent/addresses"} {
-		fset := token.NewFileSet()
-		pkgs, err := parser.ParseDir(fset, dir, func(f fs.FileInfo) bool { return !strings.HasSuffix(f.Name(), "_test.go") }, 0)
-		if err != nil {
-			t.Fatal(err)
+		names, err := filepath.Glob(filepath.Join(dir, "*.go"))
+		if err != nil || len(names) == 0 {
+			t.Fatalf("%s: no files: %v", dir, err)
 		}
-		files := 0
-		for _, pkg := range pkgs {
-			for name, file := range pkg.Files {
-				files++
-				lawful(t, name, file)
+		for _, name := range names {
+			if strings.HasSuffix(name, "_test.go") {
+				continue
 			}
-		}
-		if files == 0 {
-			t.Errorf("%s: no files", dir)
+			file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			lawful(t, name, file)
 		}
 	}
 }

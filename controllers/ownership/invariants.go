@@ -21,6 +21,9 @@ const (
 	// Monotone: a range's epoch rises by one exactly when its owner changes,
 	// and a removal goes one way from Transferring on.
 	Monotone = "Monotone"
+	// Fenced: a range changes owner only after its old owner can start no
+	// allocation, and nothing that it still finishes can be heard.
+	Fenced = "Fenced"
 	// WellFormed: names, CIDRs and reservations say what they must.
 	WellFormed = "WellFormed"
 )
@@ -219,10 +222,6 @@ func (c *checker) ownerStep(was, now *Range, peers map[string]*Peer) {
 		c.add(OneHeir, kindRange, now.Name, "of %s goes to %s, its heir being %s", was.Owner, now.Owner, p.Result.Heir)
 	}
 }
-
-// Fenced: a range changes owner only after its old owner can start no
-// allocation, and nothing that it still finishes can be heard.
-const Fenced = "Fenced"
 
 func (c *checker) sizeStep(was, now *Range) {
 	if was.CIDR == now.CIDR {

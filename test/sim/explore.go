@@ -117,7 +117,6 @@ func Explore(start *World, actions []Action, depth, states int) Exploration {
 	type node struct {
 		w     *World
 		from  int
-		by    string
 		depth int
 	}
 	out := Exploration{Complete: true}

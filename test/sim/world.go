@@ -142,7 +142,8 @@ func (w *World) checkFenced(u ownership.UpdateRange) {
 	}
 }
 
-// OneHolder: in the reachable network an address is held by at most one pod.
+// OneHolder is the invariant that in the reachable network an address is held
+// by at most one pod.
 const OneHolder = "OneHolder"
 
 // CheckHolders looks, from each host whose peer holds an unsealed lease or
@@ -291,11 +292,8 @@ func (w *World) Peers() (lines []string) {
 // Waits are what the first controller last waited for, by what waits.
 func (w *World) Waits() map[string]string {
 	out := map[string]string{}
-	for _, c := range w.Controllers {
-		for _, wait := range c.last.Waits {
-			out[wait.Kind+" "+wait.Name] = wait.Reason + ": " + wait.Message
-		}
-		break
+	for _, wait := range w.Controllers[0].last.Waits {
+		out[wait.Kind+" "+wait.Name] = wait.Reason + ": " + wait.Message
 	}
 	return out
 }
