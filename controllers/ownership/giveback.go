@@ -104,10 +104,10 @@ func (d *decider) offers(pool *Pool) []offer {
 func (d *decider) offer(p *Peer, pool *Pool, h holding) (best offer, ok bool) {
 	spare := h.free - lowWater(p, pool)
 	for _, r := range h.ranges {
-		if r.Keep != nil || d.promised(r) {
-			return offer{}, false
+		if r.Keep != nil || d.promised(r) || r.ObservedEpoch != r.Epoch {
+			return offer{}, false // its agent has yet to answer, or to take it in
 		}
-		if r.Deleting || len(r.Reserved) > 0 || r.ObservedEpoch != r.Epoch {
+		if r.Deleting || len(r.Reserved) > 0 {
 			continue
 		}
 		whole := r.Used == 0 && size(r.CIDR) <= spare
