@@ -34,7 +34,7 @@ type options struct {
 
 func main() {
 	if os.Geteuid() != 0 {
-		os.Exit(inUserNamespace())
+		os.Exit(asRootOfANamespace())
 	}
 	log.SetLogger(logr.Discard()) // controller-runtime asks for one, or complains
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -94,9 +94,9 @@ func run(ctx context.Context, o *options) (err error) {
 	return nil
 }
 
-// inUserNamespace runs this program again as root of a user namespace of its
+// asRootOfANamespace runs this program again as root of a user namespace of its
 // own, with mounts of its own.
-func inUserNamespace() int {
+func asRootOfANamespace() int {
 	fmt.Println("not root: going on in a user namespace")
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr

@@ -11,10 +11,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -192,15 +194,26 @@ func (w *world) show(ctx context.Context, say *scribe, args ...string) (string, 
 	return out, err
 }
 
+// inUserNamespace says whether root is root here alone.
+func inUserNamespace() (bool, error) {
+	users, err := os.ReadFile("/proc/self/uid_map")
+	return strings.Join(strings.Fields(string(users)), " ") != "0 0 4294967295", err
+}
+
 // invite says how to play with what is left up.
 func (w *world) invite(out io.Writer) {
 	fmt.Fprintf(out, "\nit stays up until Ctrl-C. In another terminal:\n")
 	fmt.Fprintf(out, "  export KUBECONFIG=%s PATH=%s:$PATH\n  kubectl selvage status\n", w.cp.Kubeconfig, w.bin)
-	for _, name := range []string{"host1", "host2", "host3"} {
-		fmt.Fprintf(out, "  nsenter --net=%s ip route   # %s\n", w.machines[name].host.NetNS, name)
+	enter := "nsenter"
+	if inside, err := inUserNamespace(); err == nil && inside {
+		enter += fmt.Sprintf(" --user=/proc/%d/ns/user --preserve-credentials", os.Getpid())
 	}
-	for name, p := range w.pods {
-		fmt.Fprintf(out, "  nsenter --net=%s ip address   # pod %s, %s\n", p.space.NetNS, name, p.address)
+	for _, name := range []string{"host1", "host2", "host3"} {
+		fmt.Fprintf(out, "  %s --net=%s ip route   # %s\n", enter, w.machines[name].host.NetNS, name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(w.pods)) {
+		p := w.pods[name]
+		fmt.Fprintf(out, "  %s --net=%s ip address   # %s, %s\n", enter, p.space.NetNS, name, p.address)
 	}
 	fmt.Fprintf(out, "logs: %s\n", w.logs)
 }
