@@ -79,24 +79,29 @@ func (s *socket) addresses() ([]address, error) {
 	}
 	var all []address
 	for _, body := range bodies {
-		if len(body) < unix.SizeofIfAddrmsg {
-			continue
-		}
-		var local, addr netip.Addr
-		attributes(body[unix.SizeofIfAddrmsg:], func(typ uint16, v []byte) {
-			switch typ {
-			case unix.IFA_LOCAL:
-				local, _ = netip.AddrFromSlice(v)
-			case unix.IFA_ADDRESS:
-				addr, _ = netip.AddrFromSlice(v)
-			}
-		})
-		if !local.IsValid() { // IPv6 says it once unless there is a peer
-			local = addr
-		}
-		if p := netip.PrefixFrom(local, int(body[1])); p.IsValid() {
-			all = append(all, address{index: int(native.Uint32(body[4:])), prefix: p, scope: body[3]})
+		if a, ok := parseAddress(body); ok {
+			all = append(all, a)
 		}
 	}
 	return all, nil
+}
+
+func parseAddress(body []byte) (address, bool) {
+	if len(body) < unix.SizeofIfAddrmsg {
+		return address{}, false
+	}
+	var local, addr netip.Addr
+	attributes(body[unix.SizeofIfAddrmsg:], func(typ uint16, v []byte) {
+		switch typ {
+		case unix.IFA_LOCAL:
+			local, _ = netip.AddrFromSlice(v)
+		case unix.IFA_ADDRESS:
+			addr, _ = netip.AddrFromSlice(v)
+		}
+	})
+	if !local.IsValid() { // IPv6 says it once unless there is a peer
+		local = addr
+	}
+	p := netip.PrefixFrom(local, int(body[1]))
+	return address{index: int(native.Uint32(body[4:])), prefix: p, scope: body[3]}, p.IsValid()
 }
