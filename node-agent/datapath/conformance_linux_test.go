@@ -66,6 +66,16 @@ func settled(state string) string {
 	return strings.Join(slices.DeleteFunc(lines, func(l string) bool { return strings.HasSuffix(l, " dying") }), "\n")
 }
 
+// bothFamilies is a network of both, one of whose peers takes direct traffic.
+func bothFamilies() Desired {
+	d := exampleDesired()
+	d.Pools, d.Own = append(d.Pools, prefixes("fd10::/48")...), append(d.Own, prefixes("fd10::/64")...)
+	d.HostAddresses = append(d.HostAddresses, addrs("fd10::")...)
+	d.Remotes[0].VTEP = "52:54:00:00:00:02"
+	d.Remotes[1].Ranges = append(d.Remotes[1].Ranges, prefixes("fd10:0:0:3::/64")...)
+	return d
+}
+
 // script is a life in the cluster; it returns what was said and seen.
 func script(t *testing.T, k port, state func() string, spaces ...string) (log []string) {
 	note := func(what string, answers ...any) {
@@ -78,11 +88,7 @@ func script(t *testing.T, k port, state func() string, spaces ...string) (log []
 		}
 		log = append(log, text+"\n"+state())
 	}
-	d := exampleDesired()
-	d.Pools, d.Own = append(d.Pools, prefixes("fd10::/48")...), append(d.Own, prefixes("fd10::/64")...)
-	d.HostAddresses = append(d.HostAddresses, addrs("fd10::")...)
-	d.Remotes[0].VTEP = "52:54:00:00:00:02"
-	d.Remotes[1].Ranges = append(d.Remotes[1].Ranges, prefixes("fd10:0:0:3::/64")...)
+	d := bothFamilies()
 	req := AttachRequest{Network: "selvage", Sandbox: "a", IfName: "eth0", Pod: "default/a", NetNS: spaces[0], Addresses: addrs("10.32.0.1", "fd10::1")}
 	set := func(what string) { note(what, k.Set(d)) }
 	attach := func(what string) { i, err := k.Attach(req); note(what, i, err) }
