@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -319,5 +318,3 @@ func rangeName(p netip.Prefix) string {
 	return strings.ReplaceAll(p.Addr().StringExpanded(), ":", "-")
 }
 
-// quantity renders a number of addresses as the API does.
-func quantity(n int64) string { return strconv.FormatInt(n, 10) }

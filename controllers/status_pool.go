@@ -103,7 +103,7 @@ func (d *Verdict) malformedMessage(kind, name string) string {
 }
 
 func (d *Verdict) poolStates(o *v1alpha1.AddressPool, p *ownership.Pool, use poolUse) []state {
-	states := d.acceptedStates(o, p)
+	states := d.acceptedStates(p)
 	if !p.Accepted {
 		return states
 	}
@@ -123,7 +123,7 @@ func (d *Verdict) poolStates(o *v1alpha1.AddressPool, p *ownership.Pool, use poo
 }
 
 // acceptedStates says whether the pool is divided, and if not, why not.
-func (d *Verdict) acceptedStates(o *v1alpha1.AddressPool, p *ownership.Pool) []state {
+func (d *Verdict) acceptedStates(p *ownership.Pool) []state {
 	w, waiting := d.wait(kindPool, p.Name)
 	if err := d.view.Frozen(); err != nil {
 		w, waiting = ownership.Wait{Reason: ReasonFrozen, Message: err.Error(), Stalled: true}, true

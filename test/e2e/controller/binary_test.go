@@ -63,8 +63,8 @@ func start(t *testing.T, program, kubeconfig string) *process {
 	}
 	t.Cleanup(func() {
 		if p.cmd.ProcessState == nil {
-			p.cmd.Process.Kill() //nolint:errcheck // it may have ended by itself
-			p.cmd.Wait()         //nolint:errcheck // likewise
+			p.cmd.Process.Kill()
+			p.cmd.Wait()
 		}
 	})
 	return p

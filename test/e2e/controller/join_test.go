@@ -157,7 +157,7 @@ func TestPoolDeletionWaits(t *testing.T) {
 	eventually(t, "the pool to be gone", func() error {
 		var p v1alpha1.AddressPool
 		if err := s.get("default", &p); !apierrors.IsNotFound(err) {
-			return fmt.Errorf("%+v %v", p.Status.Conditions, err)
+			return fmt.Errorf("%+v %w", p.Status.Conditions, err)
 		}
 		return nil
 	})

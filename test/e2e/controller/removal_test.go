@@ -146,7 +146,7 @@ func isGone(err error) error {
 	if apierrors.IsNotFound(err) {
 		return nil
 	}
-	return fmt.Errorf("it is there (%v)", err)
+	return fmt.Errorf("it is there (%w)", err)
 }
 
 func TestLeaseExpired(t *testing.T) {
@@ -325,7 +325,7 @@ func TestLastPeer(t *testing.T) {
 	eventually(t, "its range to be free space", func() error {
 		var ranges v1alpha1.AddressRangeList
 		if err := s.admin.List(t.Context(), &ranges); err != nil || len(ranges.Items) > 0 {
-			return fmt.Errorf("%d ranges are left (%v)", len(ranges.Items), err)
+			return fmt.Errorf("%d ranges are left (%w)", len(ranges.Items), err)
 		}
 		return nil
 	})
