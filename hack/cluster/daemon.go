@@ -102,6 +102,20 @@ func (c *cluster) alive() (bool, error) {
 	return !free, lock.Unlock()
 }
 
+// forget removes what a daemon that was killed has left, before the next one
+// holds the lock: that one is not to be taken for ready by an old state.
+func (c *cluster) forget() error {
+	lock := c.lock()
+	free, err := lock.TryLock()
+	if err != nil {
+		return fmt.Errorf("locking %s: %w", c.dir, err)
+	}
+	if !free {
+		return nil // one is booting: it has forgotten already
+	}
+	return errors.Join(os.RemoveAll(c.statePath()), os.Truncate(lock.Path(), 0), lock.Unlock())
+}
+
 // serve is the daemon: hidden, started by up.
 func (c *cluster) serve() *cobra.Command {
 	s := &serving{}
@@ -160,6 +174,9 @@ func (c *cluster) runUp(ctx context.Context, out io.Writer, s *serving) error {
 	if st, err := c.read(); err == nil {
 		fmt.Fprintf(out, "up already: %s\n", st.Server)
 		return nil
+	}
+	if err := c.forget(); err != nil {
+		return err
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -227,7 +244,7 @@ func (c *cluster) runDown(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	if alive {
-		pid, err := c.lockHolder()
+		pid, err := c.lockHolder(ctx)
 		if err != nil {
 			return err
 		}
@@ -245,16 +262,25 @@ func (c *cluster) runDown(ctx context.Context, out io.Writer) error {
 }
 
 // lockHolder is the daemon's process id, which it has written into its lock.
-func (c *cluster) lockHolder() (int, error) {
-	data, err := os.ReadFile(filepath.Join(c.dir, "lock"))
-	if err != nil {
-		return 0, err
+func (c *cluster) lockHolder(ctx context.Context) (int, error) {
+	path := c.lock().Path()
+	ctx, cancel := context.WithTimeout(ctx, downLimit)
+	defer cancel()
+	for {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return 0, fmt.Errorf("asking which process the cluster is: %w", err)
+		}
+		var pid int
+		if _, err := fmt.Sscan(string(data), &pid); err == nil && pid > 1 {
+			return pid, nil
+		}
+		select {
+		case <-ctx.Done():
+			return 0, fmt.Errorf("%s does not say which process holds it: %q", path, data)
+		case <-time.After(50 * time.Millisecond): // it has just begun
+		}
 	}
-	var pid int
-	if _, err := fmt.Sscan(string(data), &pid); err != nil || pid <= 1 {
-		return 0, fmt.Errorf("%s does not say which process holds it: %q", filepath.Join(c.dir, "lock"), data)
-	}
-	return pid, nil
 }
 
 func (c *cluster) end(ctx context.Context, pid int) error {

@@ -66,7 +66,7 @@ func TestUpAndDownTwiceAndAfterAKill(t *testing.T) {
 	}
 	mustRun(t, dir, "up")
 	c := &cluster{dir: dir}
-	pid, err := c.lockHolder()
+	pid, err := c.lockHolder(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,6 +83,13 @@ func TestUpAndDownTwiceAndAfterAKill(t *testing.T) {
 		t.Error("status says up after a kill -9")
 	}
 	mustRun(t, dir, "up")
+	st, err := c.read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if holder, err := c.lockHolder(t.Context()); err != nil || st.PID != holder {
+		t.Errorf("up believed the state of process %d, but %d holds the lock (%v)", st.PID, holder, err)
+	}
 }
 
 // using lists the programs that have the folder among their arguments.
