@@ -198,7 +198,7 @@ func TestOracle(t *testing.T) {
 			played++
 			story := append(done[:len(done):len(done)], op.name)
 			if got := s.owners(); got != next.owner {
-				t.Fatalf("after %s:\ngot  %v\nwant %v\n%v", strings.Join(story, "; "), got, next.owner, s.Ownership())
+				t.Fatalf("after %s:\ngot  %v\nwant %v\n%v\n%v\n%v %v %v", strings.Join(story, "; "), got, next.owner, s.Ownership(), s.Peers(), s.Waits(), s.Store.Snapshot().Peers, s.Store.Snapshot().Removals)
 			}
 			if len(s.Violations) > 0 {
 				t.Fatalf("after %s: %v", strings.Join(story, "; "), s.Violations)

@@ -189,19 +189,29 @@ func (d *decider) dismiss(p *Peer) {
 	if d.inherits(p) != nil {
 		return
 	}
-	if p.Deleting {
-		if p.Finalizer {
-			after := *p
-			after.Finalizer = false
-			d.write(UpdatePeer{*p, after})
-		}
-		return
-	}
 	node := d.nodes[p.Name]
 	gone := node == nil || p.NodeUID != "" && node.UID != p.NodeUID
-	if p.Report.FencedGeneration == p.Generation || p.Report.Contender != "" || gone {
-		d.write(DeletePeer{*p})
+	if !gone && p.Report.Contender == "" && !d.heardOf(p) {
+		return
 	}
+	switch {
+	case !p.Deleting:
+		d.write(DeletePeer{*p})
+	case p.Finalizer:
+		after := *p
+		after.Finalizer = false
+		d.write(UpdatePeer{*p, after})
+	}
+}
+
+// heardOf: the agent has acknowledged this removal. Marking the Peer for
+// deletion is a generation of its own, in which no removal begins.
+func (d *decider) heardOf(p *Peer) bool {
+	asked := p.Generation
+	if p.Deleting {
+		asked--
+	}
+	return p.Report.FencedGeneration > 0 && p.Report.FencedGeneration >= asked
 }
 
 // fixedHeir is to whom p's ranges go, which Transferring has fixed.

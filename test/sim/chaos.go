@@ -30,6 +30,9 @@ type Chaos struct {
 	// rough how often, of four, machines fail and people intervene. Some
 	// histories are quiet enough for long plans to come to their end.
 	calm, rough int
+	// stripped: a Peer was taken past its finalizer, which leaves an agent
+	// that cannot know whether it was ever removed.
+	stripped bool
 }
 
 // NewChaos is a cluster of a few hosts that share 16 addresses, and two
@@ -258,6 +261,7 @@ func (c *Chaos) people(h *Host) {
 		c.say("the lease of %s is deleted", h.Name)
 	case n == 21:
 		w.Store.StripPeer(h.Name)
+		c.stripped = true
 		c.say("peer %s is deleted past its finalizer", h.Name)
 	case n == 22:
 		w.Store.DeletePeer(h.Name)
@@ -336,6 +340,12 @@ func (c *Chaos) Settle() []ownership.Violation {
 		if wait, ok := waits[v.Kind+" "+v.Name]; !ok || !wait.Stalled {
 			v.Message += fmt.Sprintf(" (waits for: %s %s)", wait.Reason, wait.Message)
 			out = append(out, v)
+		}
+	}
+	for _, h := range w.Hosts {
+		// Whoever was not robbed of its Peer serves again, or is out by declaration.
+		if _, declared := w.Store.removals[h.Name]; h.On && !declared && !c.stripped && h.Mode != Serving && h.Mode != Stopped {
+			out = append(out, ownership.Violation{Invariant: ownership.NoLoss, Kind: "Host", Name: h.Name, Message: "is " + string(h.Mode) + " for ever"})
 		}
 	}
 	return out

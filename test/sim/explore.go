@@ -59,7 +59,7 @@ func (w *World) fingerprint() uint64 {
 	put([]any{st.pools, st.peers, st.ranges, st.removals, st.leases, st.nodes, st.pods})
 	for _, h := range w.Hosts {
 		put([]any{h.On, h.Cut, h.Silent, h.Mode, h.uid, h.run, h.lease, h.until, h.taking, h.listed, h.own, h.leaving,
-			h.instance, h.joined, h.fenced, h.seen, h.heard, h.cut, h.home})
+			h.instance, h.joined, h.acknowledged, h.fenced, h.seen, h.heard, h.cut, h.home})
 		for _, r := range h.sent {
 			put([]any{r.read, r.want, r.sent})
 		}

@@ -67,7 +67,10 @@ type Host struct {
 	joined   string
 	nodeUID  string
 	fenced   map[string]bool
-	seen     map[string]int64 // the highest epoch, by range uid
+	// acknowledged is the incarnation whose removal the agent has
+	// acknowledged: if its Peer is gone, that removal has come to its end.
+	acknowledged string
+	seen         map[string]int64 // the highest epoch, by range uid
 
 	// The kernel: addresses and the pods that hold them, and the incarnations
 	// whose tunnel traffic is let in.
@@ -140,7 +143,7 @@ func (w *World) StartAgent(h *Host) {
 			h.mint(w)
 		}
 		w.Store.Report(h.Name, p.UID, func(r *ownership.Report) { r.Contender = h.instance })
-	case h.joined != "" && !h.fenced[h.joined] && h.nodeUID == node.UID:
+	case h.joined != "" && !h.fenced[h.joined] && h.acknowledged != h.joined && h.nodeUID == node.UID:
 		h.Mode = Regressed
 		w.Sync(h)
 	default:
@@ -156,7 +159,7 @@ func (h *Host) mint(w *World) {
 // join starts from scratch: leftover pods are cut off first.
 func (w *World) join(h *Host, node ownership.Node) {
 	w.cutOffPods(h)
-	h.own, h.until = nil, 0
+	h.own, h.until, h.home = nil, 0, ""
 	h.mint(w)
 	p, err := w.Store.CreatePeer(h.Name, node.UID, h.instance)
 	if err != nil {
@@ -222,12 +225,16 @@ func (w *World) regressed(h *Host) bool {
 // learn finds out what the removal of its own Peer, if any, makes of the agent.
 func (w *World) learn(h *Host) {
 	p, ok := w.Store.Peer(h.Name)
+	if ok && p.UID == h.uid && p.NodeUID != "" {
+		h.nodeUID = p.NodeUID // as the controller has accepted it
+	}
 	switch {
 	case !ok || p.UID != h.uid:
-		if h.Mode == Fenced || w.lost(h) {
+		if h.Mode == Fenced || h.acknowledged == h.uid || w.lost(h) {
 			w.fence(h)
 		} else {
 			h.Mode = Regressed
+			w.reborn(h)
 		}
 	case p.Phase == ownership.Transferring || p.Phase == ownership.Removed:
 		w.fence(h)
@@ -238,7 +245,15 @@ func (w *World) learn(h *Host) {
 			clear(h.pods)
 		}
 	case h.Mode == Suspended, h.Mode == Regressed && !w.regressed(h):
-		h.Mode = Serving
+		h.Mode, h.acknowledged = Serving, ""
+	}
+}
+
+// reborn: the Node was deleted and registered anew, so that the Peer was
+// removed with it: nothing is left to resume.
+func (w *World) reborn(h *Host) {
+	if node, ok := w.Store.Node(h.Name); ok && node.UID != h.nodeUID {
+		w.fence(h)
 	}
 }
 
@@ -276,7 +291,8 @@ func (w *World) admit(h *Host) {
 	}
 	at := func(r ownership.Range) bool { return r.UID == h.home }
 	if !slices.ContainsFunc(h.own, at) && len(h.own) > 0 {
-		h.home = h.own[0].UID
+		first := slices.MinFunc(h.own, func(a, b ownership.Range) int { return a.CIDR.Addr().Compare(b.CIDR.Addr()) })
+		h.home = first.UID
 	}
 }
 
@@ -298,7 +314,7 @@ func (w *World) Report(h *Host) {
 		r.Present, r.NodeUID, r.Underlay = true, node.UID, node.Addresses
 		r.Headroom, r.Leaving = h.Headroom, h.leaving
 		if (h.Mode == Fenced || h.Mode == Suspended && len(h.pods) == 0) && p.Removal != nil {
-			r.FencedGeneration = p.Generation
+			r.FencedGeneration, h.acknowledged = p.Generation, h.uid
 		}
 	})
 }

@@ -250,6 +250,7 @@ func (st *Store) CreatePeer(name, nodeUID, instance string) (ownership.Peer, err
 	p := ownership.Peer{NodeUID: nodeUID, InstanceID: instance, Generation: 1}
 	p.Name = name
 	p.Report.Headroom = -1
+	p.Finalizer = true
 	st.create(&p.Object, "peer")
 	st.peers[name] = p
 	return p, nil
