@@ -87,7 +87,7 @@ func (d *Verdict) PoolStatus(o *v1alpha1.AddressPool, p *ownership.Pool) (v1alph
 			Total: use.total.String(), Assigned: use.assigned.String(), Used: use.used.String(),
 			Reserved: use.reserved.String(), Free: use.free.String(),
 		}
-		states = d.poolStates(o, p, use)
+		states = d.poolStates(p, use)
 	}
 	d.setConditions(&out.Conditions, o.Generation, states...)
 	return out, use
@@ -102,7 +102,7 @@ func (d *Verdict) malformedMessage(kind, name string) string {
 	return "cannot be read"
 }
 
-func (d *Verdict) poolStates(o *v1alpha1.AddressPool, p *ownership.Pool, use poolUse) []state {
+func (d *Verdict) poolStates(p *ownership.Pool, use poolUse) []state {
 	states := d.acceptedStates(p)
 	if !p.Accepted {
 		return states

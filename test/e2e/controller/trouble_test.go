@@ -105,7 +105,7 @@ func TestVanishedNode(t *testing.T) {
 		}
 		var ranges v1alpha1.AddressRangeList
 		if err := s.admin.List(t.Context(), &ranges); err != nil || len(ranges.Items) != 1 {
-			return fmt.Errorf("%d ranges (%v)", len(ranges.Items), err)
+			return fmt.Errorf("%d ranges (%w)", len(ranges.Items), err)
 		}
 		return nil
 	})
@@ -156,7 +156,7 @@ func TestMassRemovalBreaker(t *testing.T) {
 	eventually(t, "the vanished nodes' peers to be gone", func() error {
 		var peers v1alpha1.PeerList
 		if err := s.admin.List(t.Context(), &peers); err != nil || len(peers.Items) != 1 {
-			return fmt.Errorf("%d peers are left (%v); %s", len(peers.Items), err, s.explain("host1"))
+			return fmt.Errorf("%d peers are left (%w); %s", len(peers.Items), err, s.explain("host1"))
 		}
 		return nil
 	})
@@ -208,7 +208,7 @@ func TestOrphan(t *testing.T) {
 	eventually(t, "the orphan's range to be free space", func() error {
 		var ranges v1alpha1.AddressRangeList
 		if err := s.admin.List(t.Context(), &ranges); err != nil || len(ranges.Items) != 1 {
-			return fmt.Errorf("%+v (%v)", ranges.Items, err)
+			return fmt.Errorf("%+v (%w)", ranges.Items, err)
 		}
 		return nil
 	})
