@@ -317,4 +317,3 @@ func rangeName(p netip.Prefix) string {
 	}
 	return strings.ReplaceAll(p.Addr().StringExpanded(), ":", "-")
 }
-
