@@ -58,7 +58,7 @@ func TestTwoControllers(t *testing.T) {
 	first := runController(t, controllerOptions{config: config, seed: *seed | 1})
 	second := runController(t, controllerOptions{config: config, seed: *seed ^ 0xff | 1})
 	s.pool("default", "10.64.0.0/22", 28, 26)
-	s.pool("six", "fd00:10::/120", 124, 122)
+	s.pool("six", "fd00:10::/118", 124, 122)
 	for i := range chaosPeers {
 		s.add(fmt.Sprintf("host%d", i), script{leaseSeconds: 1, headroom: 4})
 	}
@@ -163,7 +163,7 @@ func (c *chaos) pick() (string, func(context.Context, string) error) {
 		// What is cheap and harmless fills the time in which removals and
 		// grants can go on; what disturbs comes a few times a second.
 		{40, "run a pod", c.runPod}, {40, "end a pod", c.endPod}, {40, "demand", c.demand},
-		{10, "declare", c.declare}, {14, "cancel", c.cancel}, {1, "assert", c.assert},
+		{7, "declare", c.declare}, {16, "cancel", c.cancel}, {1, "assert", c.assert},
 		{2, "crash", c.crash}, {12, "revive", c.revive}, {3, "restart", c.restart}, {1, "reimage", c.reimage},
 		{1, "delete a node", c.deleteNode}, {6, "restore a node", c.restoreNode}, {1, "taint", c.taint}, {5, "untaint", c.untaint},
 		{1, "cordon", c.cordon}, {1, "strip a finalizer", c.strip}, {1, "delete a lease", c.deleteLease},
@@ -262,11 +262,11 @@ func (c *chaos) runPod(ctx context.Context, name string) error {
 		ObjectMeta: metav1.ObjectMeta{GenerateName: "pod-", Namespace: metav1.NamespaceDefault, Labels: map[string]string{"on": name}},
 		Spec:       corev1.PodSpec{NodeName: name, ServiceAccountName: "default", Containers: []corev1.Container{{Name: "main", Image: "none.invalid/none"}}},
 	}
-	var ranges v1alpha1.AddressRangeList
-	if err := c.admin.List(ctx, &ranges, client.MatchingFields{"spec.owner.name": name}); err != nil || len(ranges.Items) == 0 {
-		return err
+	ranges := c.rangesOf(name)
+	if len(ranges) == 0 {
+		return nil
 	}
-	cidr := netip.MustParsePrefix(ranges.Items[c.rng.IntN(len(ranges.Items))].Spec.CIDR)
+	cidr := netip.MustParsePrefix(ranges[c.rng.IntN(len(ranges))])
 	address := cidr.Addr()
 	for range c.rng.IntN(16) {
 		address = address.Next()
@@ -276,6 +276,21 @@ func (c *chaos) runPod(ctx context.Context, name string) error {
 	}
 	o.Status.Phase, o.Status.PodIP, o.Status.PodIPs = corev1.PodRunning, address.String(), []corev1.PodIP{{IP: address.String()}}
 	return c.admin.Status().Update(ctx, o)
+}
+
+// rangesOf are a peer's, as seen last.
+func (c *chaos) rangesOf(name string) (cidrs []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.last == nil {
+		return nil
+	}
+	for i := range c.last.ranges {
+		if r := &c.last.ranges[i]; r.Spec.Owner != nil && r.Spec.Owner.Name == name {
+			cidrs = append(cidrs, r.Spec.CIDR)
+		}
+	}
+	return cidrs
 }
 
 func (c *chaos) endPod(ctx context.Context, name string) error {

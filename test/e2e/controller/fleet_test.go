@@ -8,8 +8,10 @@ package controller
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/big"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -40,18 +42,22 @@ type fleet struct {
 	t     *testing.T
 	admin client.Client
 	stop  func()
+	// pace is how often they look.
+	pace time.Duration
 
 	mu     sync.Mutex
 	agents map[string]*agent
 	failed map[string]error
+	// last is what was seen last.
+	last *world
 }
 
 // tokens are kept over the tests: asking for one takes several requests.
 var tokens = map[string]*rest.Config{}
 
-func newFleet(t *testing.T) *fleet {
+func newFleet(t *testing.T, pace time.Duration) *fleet {
 	t.Helper()
-	f := &fleet{t: t, admin: newClient(t, plane.Config), agents: map[string]*agent{}, failed: map[string]error{}}
+	f := &fleet{t: t, pace: pace, admin: newClient(t, plane.Config), agents: map[string]*agent{}, failed: map[string]error{}}
 	ctx, cancel := context.WithCancel(t.Context())
 	var done sync.WaitGroup
 	done.Go(func() { f.drive(ctx) })
@@ -71,7 +77,7 @@ func newClient(t *testing.T, cfg *rest.Config) client.Client {
 
 // drive steps all agents for ever.
 func (f *fleet) drive(ctx context.Context) {
-	tick := time.NewTicker(40 * time.Millisecond)
+	tick := time.NewTicker(f.pace)
 	defer tick.Stop()
 	for {
 		select {
@@ -83,9 +89,11 @@ func (f *fleet) drive(ctx context.Context) {
 		if err != nil {
 			continue
 		}
+		f.mu.Lock()
+		f.last = w
+		f.mu.Unlock()
 		for _, a := range f.all() {
-			// Each has its own copies, as from its own LIST.
-			err := a.step(ctx, w.copy())
+			err := a.step(ctx, w.copyFor(a.name))
 			f.mu.Lock()
 			if err != nil && !lost(err) && ctx.Err() == nil {
 				f.failed[a.name] = err
@@ -139,15 +147,20 @@ func (f *fleet) look(ctx context.Context) (*world, error) {
 	return w, nil
 }
 
-func (w *world) copy() *world {
-	out := &world{peers: make(map[string]*v1alpha1.Peer, len(w.peers)), removals: w.removals, leases: w.leases, term: w.term}
-	for name, p := range w.peers {
+// copyFor gives an agent copies of what it writes, as from its own LIST.
+func (w *world) copyFor(name string) *world {
+	out := *w
+	out.peers = maps.Clone(w.peers)
+	if p := w.peers[name]; p != nil {
 		out.peers[name] = p.DeepCopy()
 	}
-	for i := range w.ranges {
-		out.ranges = append(out.ranges, *w.ranges[i].DeepCopy())
+	out.ranges = slices.Clone(w.ranges)
+	for i := range out.ranges {
+		if o := out.ranges[i].Spec.Owner; o != nil && o.Name == name {
+			out.ranges[i] = *w.ranges[i].DeepCopy()
+		}
 	}
-	return out
+	return &out
 }
 
 // add registers a Node and starts its agent.

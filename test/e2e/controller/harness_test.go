@@ -130,9 +130,15 @@ type stage struct {
 
 func newStage(t *testing.T) *stage {
 	t.Helper()
+	return newStageAt(t, 50*time.Millisecond)
+}
+
+// newStageAt is one whose agents look at the API at a pace of their own.
+func newStageAt(t *testing.T, pace time.Duration) *stage {
+	t.Helper()
 	s := &stage{t: t}
 	t.Cleanup(s.strike)
-	s.fleet = newFleet(t)
+	s.fleet = newFleet(t, pace)
 	return s
 }
 

@@ -212,9 +212,12 @@ func TestNeverJoined(t *testing.T) {
 	if r.Status.Evidence != v1alpha1.EvidenceNeverJoined || r.Status.Addresses != 0 {
 		t.Fatalf("got %+v", r.Status)
 	}
-	if n := counter(t, ctl, "selvage_removals_total", "NeverJoined"); n != 1 {
-		t.Fatalf("selvage_removals_total{evidence=NeverJoined} is %v", n)
-	}
+	eventually(t, "the metric", func() error {
+		if n := counter(t, ctl, "selvage_removals_total", "NeverJoined"); n != 1 {
+			return fmt.Errorf("selvage_removals_total{evidence=NeverJoined} is %v", n)
+		}
+		return nil
+	})
 	// While it stands, that node does not join.
 	s.pool("default", "10.64.0.0/16", 24, 24)
 	s.add("nobody", script{})

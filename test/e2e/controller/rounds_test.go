@@ -43,7 +43,8 @@ type contest struct {
 // own: through kubectl apply, forced server-side apply and create. One wins,
 // and the others learn who.
 func TestSimultaneousRemovals(t *testing.T) {
-	s := newStage(t)
+	// Removals overlap: nobody waits for the agents.
+	s := newStageAt(t, 200*time.Millisecond)
 	runController(t, controllerOptions{config: quick()})
 	s.pool("default", "10.0.0.0/8", 24, 24)
 	for i := range contestants {

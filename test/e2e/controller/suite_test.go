@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"go.uber.org/zap/zapcore"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
@@ -43,7 +44,7 @@ func TestMain(m *testing.M) {
 func run(m *testing.M) int {
 	logger := logr.Discard()
 	if *verbose {
-		logger = zap.New(zap.UseDevMode(true))
+		logger = zap.New(zap.UseDevMode(true), func(o *zap.Options) { o.TimeEncoder = zapcore.ISO8601TimeEncoder })
 	}
 	ctrl.SetLogger(logger)
 	klog.SetLogger(logger)

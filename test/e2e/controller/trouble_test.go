@@ -282,14 +282,21 @@ func TestNoBusyLoop(t *testing.T) {
 	if len(versions) > 12 {
 		t.Errorf("the PeerRemoval was written %d times", len(versions))
 	}
-	if n := counter(t, ctl, "selvage_removals_total", "LeaseExpired"); n != 1 {
-		t.Errorf("selvage_removals_total{evidence=LeaseExpired} is %v", n)
-	}
-	if n := counter(t, ctl, "selvage_removal_phase_seconds", "Fencing"); n != 1 {
-		t.Errorf("selvage_removal_phase_seconds{phase=Fencing} has %v observations", n)
-	}
-	if n := counter(t, ctl, "selvage_addresses", "default", "assigned"); n != 1048576 {
-		t.Errorf("selvage_addresses{pool=default,state=assigned} is %v", n)
+	for _, want := range []struct {
+		name   string
+		labels []string
+		value  float64
+	}{
+		{"selvage_removals_total", []string{"LeaseExpired"}, 1},
+		{"selvage_removal_phase_seconds", []string{"Fencing"}, 1},
+		{"selvage_addresses", []string{"default", "assigned"}, 1048576},
+	} {
+		eventually(t, want.name, func() error {
+			if n := counter(t, ctl, want.name, want.labels...); n != want.value {
+				return fmt.Errorf("%v is %v, want %v", want.labels, n, want.value)
+			}
+			return nil
+		})
 	}
 	audit(t, s.admin)
 }
