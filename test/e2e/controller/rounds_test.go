@@ -39,12 +39,15 @@ type contest struct {
 	err    error
 }
 
+// handover is a removal that has its heir.
+type handover struct{ victim, winner string }
+
 // Eight pipelines remove one peer at the same moment, each with an heir of its
 // own: through kubectl apply, forced server-side apply and create. One wins,
 // and the others learn who.
 func TestSimultaneousRemovals(t *testing.T) {
 	// Removals overlap: nobody waits for the agents.
-	s := newStageAt(t, 200*time.Millisecond)
+	s := newStageAt(t, 100*time.Millisecond)
 	runController(t, controllerOptions{config: quick()})
 	s.pool("default", "10.0.0.0/8", 24, 24)
 	for i := range contestants {
@@ -58,12 +61,14 @@ func TestSimultaneousRemovals(t *testing.T) {
 	}
 	dir := t.TempDir()
 	began, named, wins := time.Now(), 0, map[string]int{}
-	// A removal runs on while the next round is played with another victim.
-	pending := map[string]string{}
+	// A removal runs on while the next rounds are played with other victims,
+	// and then its victim has time to join again.
+	var pending []handover
 	for round := range *rounds {
 		victim := fmt.Sprintf("victim%d", round%victims)
-		if winner, ok := pending[victim]; ok {
-			s.awaitHandedOver(victim, winner)
+		if len(pending) == victims/2 {
+			s.awaitHandedOver(pending[0])
+			pending = pending[1:]
 		}
 		s.awaitOwned(victim, 1)
 		results := compete(t, dir, victim, round)
@@ -73,13 +78,13 @@ func TestSimultaneousRemovals(t *testing.T) {
 		}
 		named += direct
 		wins[winner]++
-		pending[victim] = winner
+		pending = append(pending, handover{victim, winner})
 		if round%10 == 9 {
 			audit(t, s.admin)
 		}
 	}
-	for victim, winner := range pending {
-		s.awaitHandedOver(victim, winner)
+	for _, h := range pending {
+		s.awaitHandedOver(h)
 	}
 	audit(t, s.admin)
 	t.Logf("%d rounds of %d in %s: one heir each time; of %d refusals %d named the heir at once, the others on the next try; heirs: %v",
@@ -170,8 +175,8 @@ func (s *stage) tryAgain(victim, heir string) error {
 
 // awaitHandedOver waits until the winner has all that the victim had, and lets
 // the victim join anew.
-func (s *stage) awaitHandedOver(victim, winner string) {
-	t := s.t
+func (s *stage) awaitHandedOver(h handover) {
+	t, victim, winner := s.t, h.victim, h.winner
 	t.Helper()
 	r := s.awaitRemoved(victim)
 	if r.Status.Heir != winner || r.Status.Addresses != 256 || r.Status.Ranges != 1 {
