@@ -91,6 +91,7 @@ func (r *Reader) FromCache(ctx context.Context) (*View, error) {
 	if err := r.Cached.List(ctx, &pods, shared); err != nil {
 		return nil, fmt.Errorf("listing pods from the cache: %w", err)
 	}
+	v.Pods = make([]ownership.Pod, 0, len(pods.Items))
 	for i := range pods.Items {
 		if p, ok := toPod(&pods.Items[i]); ok {
 			v.Pods = append(v.Pods, p)
