@@ -42,6 +42,9 @@ type script struct {
 	holds map[string]int64
 }
 
+// reportInterval is the least time between two reports of an agent.
+const reportInterval = 300 * time.Millisecond
+
 // agent plays a node agent's side of the protocol.
 type agent struct {
 	name     string
@@ -56,6 +59,9 @@ type agent struct {
 	joined, fenced types.UID
 	run            string
 	renewed        time.Time
+	// reported is when, of which incarnation: use is not told at every turn.
+	reported   time.Time
+	reportedOf types.UID
 	// seen is the highest epoch seen of each range's uid.
 	seen map[types.UID]int64
 	// wrong is what must never happen.
@@ -248,6 +254,10 @@ func (a *agent) lease(ctx context.Context, w *world, peer *v1alpha1.Peer) error 
 }
 
 func (a *agent) reportPeer(ctx context.Context, w *world, peer *v1alpha1.Peer) error {
+	if a.reportedOf == peer.UID && time.Since(a.reported) < reportInterval {
+		return nil
+	}
+	a.reported, a.reportedOf = time.Now(), peer.UID
 	pools := map[string]*v1alpha1.PoolUse{}
 	var names []string
 	for i := range w.ranges {

@@ -93,7 +93,9 @@ type replay struct {
 	ranges map[string]*v1alpha1.AddressRange
 	peers  map[string]*v1alpha1.Peer
 	leases map[string]*coordinationv1.Lease
-	moves  int
+	// holders are each Lease's last, also of one that is gone by now.
+	holders map[string]string
+	moves   int
 }
 
 // judge replays the history and checks each change of ownership against the
@@ -102,7 +104,7 @@ func (h *history) judge() (moves int, violations []string) {
 	h.stop()
 	h.done.Wait()
 	slices.SortStableFunc(h.changes, func(a, b change) int { return cmp.Compare(a.revision, b.revision) })
-	r := &replay{ranges: map[string]*v1alpha1.AddressRange{}, peers: map[string]*v1alpha1.Peer{}, leases: map[string]*coordinationv1.Lease{}}
+	r := &replay{ranges: map[string]*v1alpha1.AddressRange{}, peers: map[string]*v1alpha1.Peer{}, leases: map[string]*coordinationv1.Lease{}, holders: map[string]string{}}
 	for _, c := range h.changes {
 		for _, v := range r.apply(c) {
 			violations = append(violations, fmt.Sprintf("revision %d: %s", c.revision, v))
@@ -118,6 +120,7 @@ func (r *replay) apply(c change) []string {
 	case *coordinationv1.Lease:
 		if name, ok := strings.CutPrefix(o.Name, v1alpha1.LeasePrefix); ok {
 			set(r.leases, name, o, c.gone)
+			r.holders[name] = holderOf(o)
 		}
 	case *v1alpha1.AddressRange:
 		was := r.ranges[o.Name]
@@ -171,6 +174,13 @@ func (r *replay) ownership(was, is *v1alpha1.AddressRange, gone bool) (out []str
 	return out
 }
 
+func holderOf(l *coordinationv1.Lease) string {
+	if l.Spec.HolderIdentity == nil {
+		return ""
+	}
+	return *l.Spec.HolderIdentity
+}
+
 func (r *replay) disjoint(is *v1alpha1.AddressRange) (out []string) {
 	cidr := netip.MustParsePrefix(is.Spec.CIDR)
 	for _, other := range r.ranges {
@@ -194,11 +204,7 @@ func (r *replay) fenced(was, is *v1alpha1.AddressRange) (out []string) {
 		return out
 	}
 	for name, l := range r.leases {
-		holder := ""
-		if l.Spec.HolderIdentity != nil {
-			holder = *l.Spec.HolderIdentity
-		}
-		if q := r.peers[name]; q == nil || q.UID == old.UID || holder == v1alpha1.SealedHolder {
+		if q := r.peers[name]; q == nil || q.UID == old.UID || holderOf(l) == v1alpha1.SealedHolder {
 			continue
 		}
 		if !slices.Contains(strings.Split(l.Annotations[v1alpha1.CutOffAnnotation], ","), string(old.UID)) {
@@ -212,9 +218,10 @@ func (r *replay) fenced(was, is *v1alpha1.AddressRange) (out []string) {
 	if !equal(heir, is.Spec.Owner) {
 		out = append(out, fmt.Sprintf("OneHeir: range %s of %s went to %+v, its heir is %+v", is.Name, old.Name, is.Spec.Owner, heir))
 	}
-	l := r.leases[old.Name]
-	if l == nil || l.Spec.HolderIdentity == nil || *l.Spec.HolderIdentity != v1alpha1.SealedHolder {
-		out = append(out, fmt.Sprintf("Fenced: range %s left %s, whose lease is not sealed", is.Name, old.Name))
+	// Chaos deletes Leases too. One that was sealed to the end counts: it can
+	// be taken only after the removal was read. One that never was does not.
+	if holder := r.holders[old.Name]; holder != v1alpha1.SealedHolder {
+		out = append(out, fmt.Sprintf("Fenced: range %s left %s (%s), whose lease is not sealed: held by %q", is.Name, old.Name, old.UID, holder))
 	}
 	return out
 }

@@ -48,15 +48,17 @@ func TestTheJudge(t *testing.T) {
 		changes []change
 		want    string
 	}{
-		"a removal as it should be": {[]change{lease("b", "ub/1", "ua"), owned("10.0.0.0/24", b, 2)}, ""},
-		"not cut off":               {[]change{owned("10.0.0.0/24", b, 2)}, "had not cut off"},
-		"not sealed":                {[]change{lease("a", "ua/1", ""), lease("b", "ub/1", "ua"), owned("10.0.0.0/24", b, 2)}, "not sealed"},
-		"another heir":              {[]change{lease("b", "ub/1", "ua"), owned("10.0.0.0/24", nil, 2)}, "OneHeir"},
-		"epoch kept":                {[]change{lease("b", "ub/1", "ua"), owned("10.0.0.0/24", b, 1)}, "Monotone"},
-		"epoch without a new owner": {[]change{owned("10.0.0.0/24", a, 2)}, "Monotone"},
-		"overlap":                   {[]change{owned("10.0.0.128/25", b, 1)}, "Disjoint"},
-		"deleted while owned":       {[]change{deleted(owned("10.0.0.0/24", a, 1))}, "NoLoss"},
-		"taken from a live peer":    {[]change{peer(b, v1alpha1.PhaseActive, nil), owned("10.1.0.0/24", b, 1), owned("10.1.0.0/24", nil, 2)}, "had not sealed it"},
+		"a removal as it should be":  {[]change{lease("b", "ub/1", "ua"), owned("10.0.0.0/24", b, 2)}, ""},
+		"not cut off":                {[]change{owned("10.0.0.0/24", b, 2)}, "had not cut off"},
+		"not sealed":                 {[]change{lease("a", "ua/1", ""), lease("b", "ub/1", "ua"), owned("10.0.0.0/24", b, 2)}, "not sealed"},
+		"deleted, sealed to the end": {[]change{deleted(lease("a", v1alpha1.SealedHolder, "")), lease("b", "ub/1", "ua"), owned("10.0.0.0/24", b, 2)}, ""},
+		"deleted while held":         {[]change{deleted(lease("a", "ua/1", "")), lease("b", "ub/1", "ua"), owned("10.0.0.0/24", b, 2)}, "not sealed"},
+		"another heir":               {[]change{lease("b", "ub/1", "ua"), owned("10.0.0.0/24", nil, 2)}, "OneHeir"},
+		"epoch kept":                 {[]change{lease("b", "ub/1", "ua"), owned("10.0.0.0/24", b, 1)}, "Monotone"},
+		"epoch without a new owner":  {[]change{owned("10.0.0.0/24", a, 2)}, "Monotone"},
+		"overlap":                    {[]change{owned("10.0.0.128/25", b, 1)}, "Disjoint"},
+		"deleted while owned":        {[]change{deleted(owned("10.0.0.0/24", a, 1))}, "NoLoss"},
+		"taken from a live peer":     {[]change{peer(b, v1alpha1.PhaseActive, nil), owned("10.1.0.0/24", b, 1), owned("10.1.0.0/24", nil, 2)}, "had not sealed it"},
 	} {
 		h := &history{changes: append(append([]change{}, good...), c.changes...), stop: func() {}}
 		_, violations := h.judge()
