@@ -195,7 +195,7 @@ func count(p netip.Prefix) *big.Int {
 	if !p.IsValid() {
 		return big.NewInt(0)
 	}
-	return new(big.Int).Lsh(big.NewInt(1), uint(p.Addr().BitLen()-p.Bits())) //nolint:gosec // 0 to 128
+	return new(big.Int).Lsh(big.NewInt(1), uint(p.Addr().BitLen()-p.Bits()))
 }
 
 func percent(part, total *big.Int) float64 {

@@ -199,7 +199,7 @@ func TestVersionsAreThoseThatAreBuilt(t *testing.T) {
 func TestStrangersAreNotTakenForOurs(t *testing.T) {
 	dir := t.TempDir()
 	fake := filepath.Join(dir, "kubectl")
-	if err := os.WriteFile(fake, []byte("#!/bin/sh\necho Client Version: v1.2.3\n"), 0o755); err != nil { //nolint:gosec // a program
+	if err := os.WriteFile(fake, []byte("#!/bin/sh\necho Client Version: v1.2.3\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	kubectl := programs()[3]

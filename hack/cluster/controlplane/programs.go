@@ -91,7 +91,7 @@ func (cp *ControlPlane) controllerManager(port uint16) *Component {
 	}
 	url := fmt.Sprintf("https://127.0.0.1:%d/healthz", port)
 	// Its certificate is its own, made at its start.
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} //nolint:gosec // loopback, a health check
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} // loopback, a health check
 	return cp.component("kube-controller-manager", cp.paths.ControllerManager, args, func(ctx context.Context) error {
 		return get(ctx, client, url)
 	})

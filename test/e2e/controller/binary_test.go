@@ -71,7 +71,7 @@ func start(t *testing.T, program, kubeconfig string) *process {
 }
 
 func fetch(url string) (string, error) {
-	resp, err := http.Get(url) //nolint:noctx // a test's loopback address
+	resp, err := http.Get(url)
 	if err != nil {
 		return "", err
 	}
