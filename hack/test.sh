@@ -17,9 +17,10 @@ command -v gcc >/dev/null || { echo "make test: the race detector needs gcc: apt
 go run ./hack/cluster binaries
 make --no-print-directory build
 
-# One package after another: each e2e suite has a control plane and a kernel to itself.
-go test -p 1 -timeout 20m "$@" ./...
+# One package after another: each e2e suite has a control plane and a kernel to
+# itself. Not from the cache: what a kernel does is not among its keys.
+go test -count=1 -p 1 -timeout 20m "$@" ./...
 echo "once more, under the race detector: what runs on several goroutines"
-CGO_ENABLED=1 go test -race -p 1 -timeout 20m "$@" ./controllers/... ./node-agent/addresses/... ./node-agent/cniserver/... ./node-agent/membership/...
+CGO_ENABLED=1 go test -count=1 -race -p 1 -timeout 20m "$@" ./controllers/... ./node-agent/addresses/... ./node-agent/cniserver/... ./node-agent/membership/...
 echo "two controllers at once, without leader election, under the race detector"
-CGO_ENABLED=1 go test -race -timeout 20m "$@" ./test/e2e/controller -run '^TestTwoControllers$'
+CGO_ENABLED=1 go test -count=1 -race -timeout 20m "$@" ./test/e2e/controller -run '^TestTwoControllers$'
