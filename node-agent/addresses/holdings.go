@@ -43,6 +43,11 @@ func (h *holding) places() iter.Seq[*place] {
 	}
 }
 
+// empty: it has no address. One of IPv6 alone has only the second of the pair.
+func (h *holding) empty() bool {
+	return !h.pair[0].addr.IsValid() && !h.pair[1].addr.IsValid() && len(h.more) == 0
+}
+
 func (h *holding) has(a netip.Addr) bool {
 	for p := range h.places() {
 		if p.addr == a {

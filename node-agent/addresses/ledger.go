@@ -130,7 +130,7 @@ func (l *Ledger) Hold(k Key, addrs []netip.Addr) {
 		}
 		h.add(p)
 	}
-	if !h.pair[0].addr.IsValid() {
+	if h.empty() {
 		l.holdings.remove(k)
 	}
 }

@@ -352,3 +352,22 @@ func TestConcurrent(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// An attachment of IPv6 alone is still there after the kernel has told of it
+// once more, as it does whenever an agent reads everything in again.
+func TestHoldAgainIPv6Only(t *testing.T) {
+	l := addresses.NewLedger()
+	six, k := owned("fd00::/126"), key(1)
+	l.SetRanges([]addresses.Range{six})
+	got, err := l.Allocate(k, addresses.Request{Families: addresses.V6})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Hold(k, got)
+	if had := l.Lookup(k); !slices.Equal(had, got) {
+		t.Errorf("it has %v, expected %v", had, got)
+	}
+	if !l.Release(k) || !l.Idle(six.CIDR) {
+		t.Errorf("%v leaked: the range is not idle after the release", got)
+	}
+}
