@@ -58,10 +58,13 @@ func (cp *ControlPlane) writeAdmin() error {
 		return err
 	}
 	cp.Kubeconfig = filepath.Join(cp.Dir, "admin.kubeconfig")
-	cp.Config, err = cp.writeKubeconfig(cp.Kubeconfig, cp.Address, clientcmdapi.AuthInfo{
+	cp.Config, err = cp.writeKubeconfig(cp.Kubeconfig, cp.Published, clientcmdapi.AuthInfo{
 		ClientCertificateData: admin.cert, ClientKeyData: admin.key,
 	})
-	return err
+	if err != nil || cp.options.Nodes == nil {
+		return err
+	}
+	return cp.writeInside()
 }
 
 // UserFor makes a kubeconfig for a person or a pipeline: a user in groups, by
@@ -72,7 +75,7 @@ func (cp *ControlPlane) UserFor(user string, groups ...string) (string, *rest.Co
 		return "", nil, err
 	}
 	path := filepath.Join(cp.Dir, fileName(user)+".kubeconfig")
-	config, err := cp.writeKubeconfig(path, cp.Address, clientcmdapi.AuthInfo{ClientCertificateData: pair.cert, ClientKeyData: pair.key})
+	config, err := cp.writeKubeconfig(path, cp.Published, clientcmdapi.AuthInfo{ClientCertificateData: pair.cert, ClientKeyData: pair.key})
 	return path, config, err
 }
 
@@ -82,7 +85,7 @@ const tokenLifetime = 24 * 3600
 // KubeconfigFor makes a kubeconfig with a token of the service account (made,
 // with its namespace, if absent), bound to pod unless that is nil.
 func (cp *ControlPlane) KubeconfigFor(ctx context.Context, namespace, account string, pod *corev1.Pod) (string, *rest.Config, error) {
-	return cp.KubeconfigVia(ctx, cp.Address, namespace, account, pod)
+	return cp.KubeconfigVia(ctx, cp.Published, namespace, account, pod)
 }
 
 // KubeconfigVia is KubeconfigFor through another address of the API server,

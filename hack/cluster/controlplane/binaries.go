@@ -21,71 +21,34 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// What is booted. hack/cluster/binaries pins the same versions.
-const (
-	KubernetesVersion = "v1.37.2"
-	EtcdVersion       = "v3.7.3"
-)
-
-// Paths are the programs of a control plane.
-type Paths struct {
-	Etcd              string
-	APIServer         string
-	ControllerManager string
-	Kubectl           string
-}
-
-// program is one of them: where it is kept, how it names its version, and how
-// it is built.
-type program struct {
-	name    string
-	module  string // folder below hack/cluster/binaries
-	version string
-	pkg     string
-	ask     []string // arguments that make it print its version
-	says    string   // what it then prints
-	took    string   // how long a build usually takes on two cores
-	path    func(*Paths) *string
-}
-
-func programs() []program {
-	kubernetes := func(name, took string, ask []string, says string, path func(*Paths) *string) program {
-		return program{name: name, module: "kubernetes", version: KubernetesVersion,
-			pkg: "k8s.io/kubernetes/cmd/" + name, ask: ask, says: says, took: took, path: path}
-	}
-	version := []string{"--version"}
-	return []program{
-		{name: "etcd", module: "etcd", version: EtcdVersion, pkg: "go.etcd.io/etcd/server/v3",
-			ask: version, says: "etcd Version: " + strings.TrimPrefix(EtcdVersion, "v"), took: "half a minute",
-			path: func(p *Paths) *string { return &p.Etcd }},
-		kubernetes("kube-apiserver", "4 to 7 minutes", version, "Kubernetes "+KubernetesVersion,
-			func(p *Paths) *string { return &p.APIServer }),
-		kubernetes("kube-controller-manager", "1 minute", version, "Kubernetes "+KubernetesVersion,
-			func(p *Paths) *string { return &p.ControllerManager }),
-		kubernetes("kubectl", "1 minute", []string{"version", "--client"}, "Client Version: "+KubernetesVersion,
-			func(p *Paths) *string { return &p.Kubectl }),
-	}
-}
-
-// Binaries finds each program: in KUBEBUILDER_ASSETS, else in the cache, else
-// by setup-envtest where that can download, else it is built from its Go
-// module. What it does is written to out.
+// Binaries finds each program of a control plane: in KUBEBUILDER_ASSETS, else
+// in the cache, else by setup-envtest where that can download, else it is built
+// from its Go module. What it does is written to out.
 func Binaries(ctx context.Context, out io.Writer) (Paths, error) {
-	f := &finder{out: out, assets: os.Getenv("KUBEBUILDER_ASSETS")}
+	var paths Paths
+	err := findAll(ctx, out, programs(&paths))
+	return paths, err
+}
+
+// NodeBinaries finds what nodes add to a control plane, likewise.
+func NodeBinaries(ctx context.Context, out io.Writer) (NodePaths, error) {
+	var paths NodePaths
+	err := findAll(ctx, out, nodePrograms(&paths))
+	return paths, err
+}
+
+func findAll(ctx context.Context, out io.Writer, programs []program) error {
 	cache, err := CacheDir()
 	if err != nil {
-		return Paths{}, err
+		return err
 	}
-	f.cache = cache
-	var paths Paths
-	for _, p := range programs() {
-		path, err := f.find(ctx, p)
-		if err != nil {
-			return Paths{}, err
+	f := &finder{out: out, assets: os.Getenv("KUBEBUILDER_ASSETS"), cache: cache}
+	for _, p := range programs {
+		if *p.path, err = f.find(ctx, p); err != nil {
+			return err
 		}
-		*p.path(&paths) = path
 	}
-	return paths, nil
+	return nil
 }
 
 // CacheDir is where found and built programs are kept, by version:
@@ -140,6 +103,9 @@ func (f *finder) find(ctx context.Context, p program) (string, error) {
 // download asks setup-envtest, once. Anything that goes wrong is told, and the
 // programs are built instead.
 func (f *finder) download(ctx context.Context, p program) string {
+	if !p.envtest {
+		return ""
+	}
 	if !f.searched {
 		f.searched = true
 		dir, err := setupEnvtest(ctx, f.out, filepath.Dir(f.cache))
@@ -173,9 +139,10 @@ func checkVersion(ctx context.Context, p program, path string) error {
 		}
 		return fmt.Errorf("%s does not say its version: %w", path, err)
 	}
-	first, _, _ := strings.Cut(string(said), "\n")
-	if first != p.says {
-		return fmt.Errorf("%s says %q, not %q", path, first, p.says)
+	for line := range strings.Lines(string(said)) {
+		if strings.TrimSpace(line) == p.says {
+			return nil
+		}
 	}
-	return nil
+	return fmt.Errorf("%s says %q, not %q", path, strings.TrimSpace(string(said)), p.says)
 }

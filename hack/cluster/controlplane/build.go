@@ -67,7 +67,7 @@ func build(ctx context.Context, out io.Writer, p program, path string) error {
 	defer os.RemoveAll(temporary)
 	built := filepath.Join(temporary, p.name)
 	cmd := exec.CommandContext(ctx, "go", "build", "-mod=readonly", "-buildvcs=false", "-trimpath",
-		"-ldflags", linkFlags(p), "-o", built, p.pkg)
+		"-tags", p.tags, "-ldflags", linkFlags(p), "-o", built, p.pkg)
 	cmd.Dir = filepath.Join(root, "hack", "cluster", "binaries", p.module)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
 	if said, err := cmd.CombinedOutput(); err != nil {
@@ -83,16 +83,18 @@ func build(ctx context.Context, out io.Writer, p program, path string) error {
 	return nil
 }
 
-// linkFlags give Kubernetes' programs their version: without it clients reject
-// the server's version string.
+// linkFlags give programs their version: without it clients reject Kubernetes'
+// version string.
 func linkFlags(p program) string {
-	if p.module != "kubernetes" {
-		return "-s -w"
-	}
-	parts := strings.SplitN(strings.TrimPrefix(p.version, "v"), ".", 3)
 	flags := []string{"-s", "-w"}
-	for _, set := range []string{"gitVersion=" + p.version, "gitMajor=" + parts[0], "gitMinor=" + parts[1]} {
-		flags = append(flags, "-X", "k8s.io/component-base/version."+set)
+	switch p.module {
+	case "kubernetes":
+		parts := strings.SplitN(strings.TrimPrefix(p.version, "v"), ".", 3)
+		for _, set := range []string{"gitVersion=" + p.version, "gitMajor=" + parts[0], "gitMinor=" + parts[1]} {
+			flags = append(flags, "-X", "k8s.io/component-base/version."+set)
+		}
+	case "containerd":
+		flags = append(flags, "-X", "github.com/containerd/containerd/v2/version.Version="+p.version)
 	}
 	return strings.Join(flags, " ")
 }

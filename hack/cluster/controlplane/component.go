@@ -7,8 +7,10 @@ package controlplane
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -95,15 +97,33 @@ func (cp *ControlPlane) component(name, path string, args []string, ready func(c
 }
 
 // freePorts asks the kernel for ports that nobody uses now.
-func freePorts(address netip.Addr, count int) ([]uint16, error) {
-	var ports []uint16
-	for range count {
-		l, err := net.Listen("tcp", netip.AddrPortFrom(address, 0).String())
-		if err != nil {
-			return nil, fmt.Errorf("looking for a free port on %s: %w", address, err)
+func (cp *ControlPlane) freePorts(address netip.Addr, count int) (ports []uint16, err error) {
+	err = cp.spawner.Do(func() error {
+		for range count {
+			l, err := net.Listen("tcp", netip.AddrPortFrom(address, 0).String())
+			if err != nil {
+				return fmt.Errorf("looking for a free port on %s: %w", address, err)
+			}
+			defer l.Close() // all are held until all are known
+			ports = append(ports, uint16(l.Addr().(*net.TCPAddr).Port))
 		}
-		defer l.Close() // all are held until all are known
-		ports = append(ports, uint16(l.Addr().(*net.TCPAddr).Port))
-	}
-	return ports, nil
+		return nil
+	})
+	return ports, err
+}
+
+// client speaks HTTP from where the programs run. The certificates there are
+// the programs' own, made at their start: these are health checks.
+func (cp *ControlPlane) client() *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
+		DialContext: func(ctx context.Context, network, address string) (conn net.Conn, err error) {
+			err = cp.spawner.Do(func() (err error) {
+				conn, err = (&net.Dialer{}).DialContext(ctx, network, address)
+				return err
+			})
+			return conn, err
+		},
+	}}
 }

@@ -18,6 +18,7 @@ import (
 
 	"k8s.io/client-go/rest"
 
+	"github.com/selvage-net/selvage/hack/cluster/hosts"
 	"github.com/selvage-net/selvage/hack/cluster/processes"
 )
 
@@ -28,6 +29,12 @@ type Options struct {
 	Dir string
 	// Listen is the API server's address, by default 127.0.0.1.
 	Listen netip.Addr
+	// Switch, if given, is where the programs run: in the namespace of these
+	// hosts' switch, at its address, so that API server and hosts reach each
+	// other and nothing else does. Clients outside use Published.
+	Switch *hosts.Net
+	// Nodes makes it a control plane that kubelets can join.
+	Nodes *Nodes
 	// ServeAlso are further addresses that clients know the API server by
 	// (a load balancer's, a forwarder's): they go into its certificate.
 	ServeAlso []netip.Addr
@@ -58,13 +65,17 @@ type ControlPlane struct {
 	Dir string
 	// Address is where the API server listens.
 	Address netip.AddrPort
+	// Published is where clients in our own namespace reach it: Address, or on
+	// the loopback what leads to the switch.
+	Published netip.AddrPort
 
 	Etcd, APIServer *Component
-	// ControllerManager is nil unless asked for.
-	ControllerManager *Component
+	// ControllerManager and Scheduler are nil unless asked for.
+	ControllerManager, Scheduler *Component
 
 	options   Options
 	paths     Paths
+	nodePaths NodePaths
 	pki       *pki
 	spawner   *processes.Spawner
 	temporary bool
@@ -80,6 +91,13 @@ func Start(ctx context.Context, options Options) (*ControlPlane, error) {
 	if options.Out == nil {
 		options.Out = io.Discard
 	}
+	if options.Switch != nil {
+		options.Listen = options.Switch.Address
+	}
+	if options.Nodes != nil {
+		options.ControllerManager = true
+		options.ServeAlso = append(options.ServeAlso, options.Nodes.serviceAddresses()...)
+	}
 	if !options.Listen.IsValid() {
 		options.Listen = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	}
@@ -88,6 +106,11 @@ func Start(ctx context.Context, options Options) (*ControlPlane, error) {
 		return nil, err
 	}
 	cp := &ControlPlane{Kubectl: paths.Kubectl, options: options, paths: paths}
+	if options.Nodes != nil {
+		if cp.nodePaths, err = NodeBinaries(ctx, options.Out); err != nil {
+			return nil, err
+		}
+	}
 	if err := cp.prepare(); err != nil {
 		cp.Stop()
 		return nil, err
@@ -116,15 +139,29 @@ func (cp *ControlPlane) prepare() error {
 	if err := cp.makeDir(); err != nil {
 		return err
 	}
-	spawner, err := processes.NewSpawner()
-	if err != nil {
+	if err := cp.makeSpawner(); err != nil {
 		return err
 	}
-	cp.spawner = spawner
+	var err error
 	if cp.pki, err = newPKI(filepath.Join(cp.Dir, "pki")); err != nil {
 		return err
 	}
 	return cp.makeCertificates()
+}
+
+// makeSpawner starts the thread that everything runs on.
+func (cp *ControlPlane) makeSpawner() (err error) {
+	if cp.options.Switch == nil {
+		cp.spawner, err = processes.NewSpawner()
+		return err
+	}
+	space, err := os.Open(cp.options.Switch.Space().NetNS)
+	if err != nil {
+		return fmt.Errorf("opening the switch's namespace: %w", err)
+	}
+	defer space.Close()
+	cp.spawner, err = processes.NewSpawner(processes.EnterNet(space))
+	return err
 }
 
 func (cp *ControlPlane) makeDir() error {
@@ -152,34 +189,54 @@ func (cp *ControlPlane) makeDir() error {
 }
 
 func (cp *ControlPlane) boot(ctx context.Context) error {
-	ports, err := freePorts(cp.options.Listen, 4)
+	ports, err := cp.freePorts(cp.options.Listen, 5)
 	if err != nil {
 		return err
 	}
 	cp.Address = netip.AddrPortFrom(cp.options.Listen, ports[0])
+	if err := cp.publish(); err != nil {
+		return err
+	}
 	if err := cp.writeAdmin(); err != nil {
 		return err
 	}
 	cp.Etcd = cp.etcd(ports[1], ports[2])
 	cp.APIServer = cp.apiServer()
-	if err := cp.Etcd.Start(ctx); err != nil {
-		return err
+	start := []*Component{cp.Etcd, cp.APIServer}
+	if cp.options.ControllerManager {
+		cp.ControllerManager = cp.controllerManager(ports[3])
+		start = append(start, cp.ControllerManager)
 	}
-	if err := cp.APIServer.Start(ctx); err != nil {
-		return err
+	if cp.options.Nodes != nil {
+		cp.Scheduler = cp.scheduler(ports[4])
+		start = append(start, cp.Scheduler)
 	}
-	if !cp.options.ControllerManager {
+	for _, c := range start {
+		if err := c.Start(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (cp *ControlPlane) publish() error {
+	cp.Published = cp.Address
+	if cp.options.Switch == nil {
 		return nil
 	}
-	cp.ControllerManager = cp.controllerManager(ports[3])
-	return cp.ControllerManager.Start(ctx)
+	forward, err := cp.options.Switch.Publish(cp.Address)
+	if err != nil {
+		return err
+	}
+	cp.Published = forward.Address
+	return nil
 }
 
 // stopGrace is how long each program may take to end by itself.
 const stopGrace = 10 * time.Second
 
 func (cp *ControlPlane) stopComponents() {
-	for _, c := range []*Component{cp.ControllerManager, cp.APIServer, cp.Etcd} {
+	for _, c := range []*Component{cp.Scheduler, cp.ControllerManager, cp.APIServer, cp.Etcd} {
 		if c != nil {
 			c.Stop()
 		}

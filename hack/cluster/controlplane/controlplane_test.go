@@ -202,7 +202,7 @@ func TestStrangersAreNotTakenForOurs(t *testing.T) {
 	if err := os.WriteFile(fake, []byte("#!/bin/sh\necho Client Version: v1.2.3\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	kubectl := programs()[3]
+	kubectl := programs(&Paths{})[3]
 	if err := checkVersion(t.Context(), kubectl, fake); err == nil || !strings.Contains(err.Error(), "v1.2.3") {
 		t.Errorf("an old kubectl: got %v, want an error that names its version", err)
 	}

@@ -17,6 +17,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 )
 
@@ -30,7 +31,7 @@ type pki struct {
 	ca     *x509.Certificate
 	key    *ecdsa.PrivateKey
 	caPEM  []byte
-	serial int64
+	serial atomic.Int64
 }
 
 // keyPair is PEM.
@@ -60,10 +61,9 @@ func newPKI(dir string) (*pki, error) {
 }
 
 func (p *pki) template(name string, organizations ...string) *x509.Certificate {
-	p.serial++
 	// The machine's clock may jump: nothing here is to expire because of it.
 	return &x509.Certificate{
-		SerialNumber: big.NewInt(p.serial),
+		SerialNumber: big.NewInt(p.serial.Add(1)),
 		Subject:      pkix.Name{CommonName: name, Organization: organizations},
 		NotBefore:    time.Now().AddDate(-1, 0, 0),
 		NotAfter:     time.Now().AddDate(10, 0, 0),
@@ -77,6 +77,14 @@ func (p *pki) serving(addresses []net.IP) (keyPair, error) {
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	template.DNSNames = []string{serverName, "kubernetes", "localhost"}
 	template.IPAddresses = addresses
+	return p.sign(template)
+}
+
+// node signs the certificate that a kubelet serves with.
+func (p *pki) node(name string, addresses []net.IP) (keyPair, error) {
+	template := p.template("system:node:"+name, "system:nodes")
+	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	template.DNSNames, template.IPAddresses = []string{name}, addresses
 	return p.sign(template)
 }
 

@@ -7,7 +7,6 @@ package controlplane
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -30,7 +29,7 @@ func (cp *ControlPlane) etcd(client, peer uint16) *Component {
 		"--unsafe-no-fsync", "--log-level=warn",
 	}
 	return cp.component("etcd", cp.paths.Etcd, args, func(ctx context.Context) error {
-		return get(ctx, http.DefaultClient, cp.etcdURL+"/readyz")
+		return get(ctx, cp.client(), cp.etcdURL+"/readyz")
 	})
 }
 
@@ -38,23 +37,21 @@ func (cp *ControlPlane) apiServer() *Component {
 	args := []string{
 		"--etcd-servers=" + cp.etcdURL,
 		"--bind-address=" + cp.Address.Addr().String(), fmt.Sprintf("--secure-port=%d", cp.Address.Port()),
-		// Without these it looks for an interface with a default route.
-		"--advertise-address=" + cp.Address.Addr().String(), "--endpoint-reconciler-type=none",
-		"--service-cluster-ip-range=10.96.0.0/16",
-		"--authorization-mode=RBAC", "--anonymous-auth=true",
+		// Without it, it looks for an interface with a default route.
+		"--advertise-address=" + cp.Address.Addr().String(),
+		"--anonymous-auth=true",
 		"--client-ca-file=" + cp.pki.path("ca.crt"),
 		"--tls-cert-file=" + cp.pki.path("apiserver.crt"), "--tls-private-key-file=" + cp.pki.path("apiserver.key"),
 		"--service-account-issuer=https://" + serverName,
 		"--service-account-signing-key-file=" + cp.pki.path("service-accounts.key"),
 		"--service-account-key-file=" + cp.pki.path("service-accounts.key"),
-		// Pods are made here without the controllers that make service accounts.
-		"--disable-admission-plugins=ServiceAccount",
 		// The agent's DaemonSet asks for it, and is installed like the rest.
 		"--allow-privileged=true",
 		"--shutdown-delay-duration=0s", "--profiling=false", "--v=1",
 		// Audit records show who wrote what, as a break-glass write must be.
 		"--audit-policy-file=" + filepath.Join(cp.Dir, "audit-policy.yaml"), "--audit-log-path=" + filepath.Join(cp.Dir, "audit.log"),
 	}
+	args = append(args, cp.nodeServing()...)
 	if gates := cp.featureGates(); gates != "" {
 		args = append(args, gates)
 	}
@@ -86,15 +83,20 @@ func (cp *ControlPlane) controllerManager(port uint16) *Component {
 		"--service-account-private-key-file=" + cp.pki.path("service-accounts.key"), "--root-ca-file=" + cp.pki.path("ca.crt"),
 		"--authorization-always-allow-paths=/healthz", "--authentication-tolerate-lookup-failure=true",
 	}
+	if cp.options.Nodes != nil {
+		args[0] = "--kubeconfig=" + cp.insidePath("system:kube-controller-manager")
+		args = append(args, cp.options.Nodes.watching()...)
+	}
 	if gates := cp.featureGates(); gates != "" {
 		args = append(args, gates)
 	}
+	return cp.component("kube-controller-manager", cp.paths.ControllerManager, args, cp.healthy(port))
+}
+
+// healthy asks a program on the loopback how it is.
+func (cp *ControlPlane) healthy(port uint16) func(context.Context) error {
 	url := fmt.Sprintf("https://127.0.0.1:%d/healthz", port)
-	// Its certificate is its own, made at its start.
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} // loopback, a health check
-	return cp.component("kube-controller-manager", cp.paths.ControllerManager, args, func(ctx context.Context) error {
-		return get(ctx, client, url)
-	})
+	return func(ctx context.Context) error { return get(ctx, cp.client(), url) }
 }
 
 func (cp *ControlPlane) featureGates() string {

@@ -80,8 +80,15 @@ func (n *Net) makeSwitch() error {
 	if err := n.space.link.LinkAdd(bridge); err != nil {
 		return fmt.Errorf("making the switch: %w", err)
 	}
-	return n.space.configure(bridgeName, netip.PrefixFrom(n.Address, n.subnet.Bits()), netip.PrefixFrom(n.Address6, Subnet6.Bits()))
+	err := n.space.configure(bridgeName, netip.PrefixFrom(n.Address, n.subnet.Bits()), netip.PrefixFrom(n.Address6, Subnet6.Bits()))
+	if err != nil {
+		return err
+	}
+	return n.space.closeDefault()
 }
+
+// Space is the switch's own namespace, for what is to run at its addresses.
+func (n *Net) Space() *Namespace { return n.space }
 
 // Close ends all hosts and what runs on them.
 func (n *Net) Close() {
@@ -138,6 +145,9 @@ func (h *Host) plugIn() error {
 	}
 	cable := netlink.NewVeth(netlink.LinkAttrs{Name: h.port, MasterIndex: bridge.Attrs().Index})
 	cable.PeerName, cable.PeerNamespace = uplinkName, netlink.NsFd(h.file.Fd())
+	// A machine keeps its network card: neighbours need not learn it anew.
+	address := h.Address.As4()
+	cable.PeerHardwareAddr = append(net.HardwareAddr{0x02, 0x77}, address[:]...)
 	if err := ports.LinkAdd(cable); err != nil {
 		return fmt.Errorf("making its cable %s: %w", h.port, err)
 	}
@@ -164,6 +174,29 @@ func (h *Host) setPort(set func(*netlink.Handle, netlink.Link) error) error {
 	}
 	if err := set(h.net.space.link, port); err != nil {
 		return fmt.Errorf("setting the cable %s of %s: %w", h.port, h.Name, err)
+	}
+	return nil
+}
+
+// Renew is what a power cut does to a machine's network: everything in the
+// namespace is gone, processes too, and a fresh one is plugged in at the same
+// port, with the same addresses. A cable that was pulled out is in again.
+func (h *Host) Renew() error {
+	h.Close()
+	// The kernel removes a dead namespace's links when it comes to it.
+	if port, err := h.net.space.link.LinkByName(h.port); err == nil {
+		if err := h.net.space.link.LinkDel(port); err != nil && !errors.Is(err, unix.ENODEV) {
+			return fmt.Errorf("removing the old cable %s of %s: %w", h.port, h.Name, err)
+		}
+	}
+	space, err := newNamespace(h.Name, nameMachine(h.Name))
+	if err != nil {
+		return err
+	}
+	h.Namespace = space
+	if err := h.plugIn(); err != nil {
+		h.Close()
+		return fmt.Errorf("renewing the host %s: %w", h.Name, err)
 	}
 	return nil
 }
