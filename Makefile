@@ -29,6 +29,10 @@ build: ## Build the programs into bin/
 	@mkdir -p $(BIN)
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ $(addprefix ./cmd/,$(PROGRAMS))
 
+.PHONY: images
+images: ## Build the container images into bin/images, as OCI archives; needs no registry and no container engine
+	go run ./hack/images $(IMAGEFLAGS)
+
 .PHONY: demo
 demo: ## The story on this machine: three hosts, one fire, one heir (root, or a user namespace)
 	go run ./hack/demo $(DEMOFLAGS)
