@@ -10,7 +10,7 @@ if [ "$(id -u)" != 0 ]; then
 	echo "make test: the tests of datapath, agent and CNI make network namespaces and need root: sudo make test" >&2
 	exit 1
 fi
-command -v gcc >/dev/null || { echo "make test: the race detector needs gcc: apt-get install gcc" >&2; exit 1; }
+hack/setup.sh
 
 # The control plane's programs first, so that their building, which takes
 # minutes the first time, is not taken for a slow test.
