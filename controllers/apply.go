@@ -85,6 +85,12 @@ func (a *Applier) write(ctx context.Context, v *View, w ownership.Write) error {
 		return a.delete(ctx, o)
 	case ownership.SealLease:
 		return a.sealLease(ctx, v, w)
+	case ownership.DeleteLease:
+		o, err := read(v.leases, kindLease, w.Lease.Object)
+		if err != nil {
+			return err
+		}
+		return a.delete(ctx, o)
 	case ownership.UpdateDeclaration:
 		return a.updateDeclaration(ctx, v, w)
 	case ownership.UpdatePool:

@@ -85,6 +85,7 @@ func TestWritesCarryWhatWasRead(t *testing.T) {
 		ownership.DeletePeer{Peer: peer},
 		ownership.SealLease{Before: lease, SealedFor: []string{"x"}},
 		ownership.SealLease{Before: ownership.Lease{Object: ownership.Object{Name: "host9"}}},
+		ownership.DeleteLease{Lease: lease},
 		ownership.UpdatePool{Before: pool, After: finalized},
 		ownership.UpdatePool{Before: pool, After: accepted},
 	}) {
@@ -101,6 +102,7 @@ func TestWritesCarryWhatWasRead(t *testing.T) {
 		"delete Peer host3 uid=u-1 version=7 if uid=u-1 version=7",
 		"update Lease peer-host3 uid=l-1 version=8",
 		"create Lease peer-host9 uid= version=",
+		"delete Lease peer-host3 uid=l-1 version=8 if uid=l-1 version=8",
 		"update AddressPool default uid=p-1 version=10",
 		"update status AddressPool default uid=p-1 version=10",
 	}

@@ -152,7 +152,7 @@ func kindOf(w ownership.Write) string {
 		return kindRange
 	case ownership.UpdatePeer, ownership.UpdatePeerStatus, ownership.DeletePeer:
 		return kindPeer
-	case ownership.SealLease:
+	case ownership.SealLease, ownership.DeleteLease:
 		return kindLease
 	case ownership.UpdateDeclaration:
 		return kindRemoval

@@ -27,6 +27,7 @@ func Decide(s *Snapshot, m *Memory, now time.Duration, cfg Config) Decision {
 	d.grant()
 	d.strayLeases()
 	d.sealLeases()
+	d.spentLeases()
 	slices.Sort(d.out.ListPods)
 	d.out.ListPods = slices.Compact(d.out.ListPods)
 	return d.out

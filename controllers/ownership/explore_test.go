@@ -22,6 +22,8 @@ type universe struct {
 	depth   int
 	// mutants are rules without which the exploration must find a violation.
 	mutants []string
+	// breaks, if any, breaks a rule of the agents': likewise.
+	breaks func(*sim.World)
 }
 
 func twoControllers(cfg ownership.Config, hosts int) *stage {
@@ -121,6 +123,26 @@ var universes = map[string]universe{
 		depth:   20,
 		mutants: []string{"Barrier"},
 	},
+	// A Lease was absent as a peer's agent began to take it. By the time it
+	// goes on, that peer has been removed, and its sealed Lease is deleted.
+	"spent": {
+		start: func(cfg ownership.Config) *sim.World {
+			s := twoControllers(cfg, 3)
+			stall(s, "host3")
+			vanish(s, "host3", "host1")
+			return s.World
+		},
+		actions: append(append(sim.Actions(1, true), sim.Passes(0)),
+			sim.OnHost("host1", "works", func(w *sim.World, h *sim.Host) { w.Work(h) }),
+			sim.OnHost("host1", "allocates", func(w *sim.World, h *sim.Host) { w.Allocate(h) }),
+			sim.OnHost("host3", "takes its lease", func(w *sim.World, h *sim.Host) { w.TakeWrite(h) }),
+			sim.OnHost("host3", "reads its lease", func(w *sim.World, h *sim.Host) { w.TakeRead(h) }),
+			sim.OnHost("host3", "allocates", func(w *sim.World, h *sim.Host) { w.Allocate(h) }),
+			sim.Passing(70*time.Second, 12*time.Minute),
+		),
+		depth:  20,
+		breaks: func(w *sim.World) { w.TakesAbsent = true },
+	},
 }
 
 // TestExplore looks at every order of two controllers' reads, decisions,
@@ -141,6 +163,16 @@ func TestExplore(t *testing.T) {
 				} else {
 					t.Logf("without rule %s, after %d states: %v\n%q", rule, found.States, found.Violations[0], found.Trace)
 				}
+			}
+			if u.breaks == nil {
+				return
+			}
+			broken := u.start(ownership.Config{})
+			u.breaks(broken)
+			if found := sim.Explore(broken, u.actions, u.depth, 6**states); len(found.Violations) == 0 {
+				t.Errorf("the agents break a rule, and nothing breaks in %d states, depth %d", found.States, found.Depth)
+			} else {
+				t.Logf("the agents break a rule: after %d states: %v\n%q", found.States, found.Violations[0], found.Trace)
 			}
 		})
 	}

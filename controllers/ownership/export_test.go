@@ -34,6 +34,7 @@ var Rules = map[string]Rule{
 	"PoolOverlap":    rulePoolOverlap,
 	"OutOfService":   ruleOutOfService,
 	"Kubelet":        ruleKubelet,
+	"LeaseSpent":     ruleLeaseSpent,
 }
 
 // Without is the configuration with a rule switched off.

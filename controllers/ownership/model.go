@@ -309,6 +309,8 @@ type (
 		Before    Lease
 		SealedFor []string
 	}
+	// DeleteLease deletes with uid and resourceVersion.
+	DeleteLease struct{ Lease Lease }
 	// UpdateDeclaration is a PUT of the finalizer.
 	UpdateDeclaration struct{ Before, After Declaration }
 	// UpdatePool is a PUT of finalizer, or of Claimed and Accepted.

@@ -291,6 +291,22 @@ func TestMuseum_flannel_1289_back_after_the_lease(t *testing.T) {
 	}
 	s.work(3, "host1", "host2", "host3")
 	s.held(t)
+
+	// Nor when the lease is not even there any more.
+	s = newStage(ownership.Config{}, 3)
+	h = s.Host("host3")
+	s.RenewSend(h)
+	vanish(s, "host3", "host1")
+	s.work(6, "host1", "host2")
+	if _, there := s.Store.Lease("host3"); there {
+		t.Error("host3's lease is left")
+	}
+	s.RenewLand(h)
+	s.work(1, "host3")
+	if a, ok := s.Allocate(h); ok {
+		t.Errorf("it gives out %s", a)
+	}
+	s.held(t)
 }
 
 // A late cleanup hit what had been revived.

@@ -95,13 +95,10 @@ var mutants = map[string]struct {
 		s.declare("host3", "host1")
 		s.passes()
 	}, 3},
-	"Barrier": {sim.OneHolder, func(s *stage) { outlive(s, nil) }, 3},
+	"Barrier": {sim.OneHolder, func(s *stage) { outlive(s, nil, nil) }, 3},
 	"BarrierAbsent": {sim.OneHolder, func(s *stage) {
-		outlive(s, func(h *sim.Host) {
-			s.Store.DeleteLease(h.Name)
-			s.TakeRead(h)
-			s.Sync(h)
-		})
+		// It allocates for as long as its last renewal lets it.
+		outlive(s, nil, func(h *sim.Host) { s.Store.DeleteLease(h.Name) })
 	}, 3},
 	"BarrierSealed": {sim.OneHolder, func(s *stage) {
 		outlive(s, func(h *sim.Host) {
@@ -109,9 +106,9 @@ var mutants = map[string]struct {
 			_ = s.Store.Apply(ownership.SealLease{Before: l})
 			s.TakeRead(h)
 			s.Sync(h)
-		})
+		}, nil)
 	}, 3},
-	"BarrierWatch": {sim.OneHolder, func(s *stage) { outlive(s, nil) }, 3},
+	"BarrierWatch": {sim.OneHolder, func(s *stage) { outlive(s, nil, nil) }, 3},
 	"Reserve": {sim.OneHolder, func(s *stage) {
 		burn(s, "host1")
 		for range 8 {
@@ -259,12 +256,21 @@ var mutants = map[string]struct {
 			s.found("Kubelet", "host3", "%s, with its kubelet alive and a pod on it", s.phase("host3"))
 		}
 	}, 3},
+	"LeaseSpent": {ownership.NoLoss, func(s *stage) {
+		// What is deleted as soon as it is sealed is never watched.
+		s.PowerOff(s.Host("host3"))
+		s.Store.DeleteLease("host3")
+		s.declare("host3", "host1")
+		s.work(12, "host1", "host2")
+		s.broken = append(s.broken, unended(s)...)
+	}, 3},
 }
 
 // outlive lets host3's agent and kubelet die while its kernel and pods go on,
 // and its ranges go to host1, while host2 has an old view of things: it hears
-// host3 still.
-func outlive(s *stage, prepare func(*sim.Host)) {
+// host3 still. It is prepared before the removal, or something is done to it as
+// the ranges are about to move; if neither, it renews until then.
+func outlive(s *stage, prepare, moving func(*sim.Host)) {
 	s.Allocate(s.Host("host3"))
 	s.silence("host3")
 	survivor := s.Host("host2")
@@ -287,6 +293,9 @@ func outlive(s *stage, prepare func(*sim.Host)) {
 			break
 		}
 		s.Tick(20 * time.Second)
+	}
+	if moving != nil {
+		moving(survivor)
 	}
 	for range 3 {
 		s.Work(s.Host("host1"))

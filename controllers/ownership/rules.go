@@ -61,6 +61,8 @@ const (
 	ruleOutOfService
 	// ruleKubelet: a lease's end alone fences no node whose kubelet is alive.
 	ruleKubelet
+	// ruleLeaseSpent: a sealed Lease goes only once nothing can ask for it.
+	ruleLeaseSpent
 )
 
 // on reports whether a rule holds: always, but for tests.

@@ -132,6 +132,11 @@ func (w SealLease) String() string {
 }
 
 // Subject implements Write.
+func (w DeleteLease) Subject() string { return "Lease/" + w.Lease.Name }
+
+func (w DeleteLease) String() string { return "lease " + w.Lease.Name + ": delete" }
+
+// Subject implements Write.
 func (w UpdateDeclaration) Subject() string { return "PeerRemoval/" + w.Before.Name }
 
 func (w UpdateDeclaration) String() string {

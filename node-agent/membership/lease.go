@@ -126,7 +126,7 @@ func (l *Lease) Takeable(read *coordinationv1.Lease, uid string) error {
 	switch holder := holderOf(read); {
 	case l.cloned:
 		return errCloned
-	case read == nil || holder.sealed || holder.uid == uid || holder.uid == "":
+	case holder.sealed || holder.uid == uid || holder.uid == "":
 		return nil
 	default:
 		return l.watch(read, holder)
@@ -150,15 +150,30 @@ func (l *Lease) watch(read *coordinationv1.Lease, holder holder) error {
 		holder.uid, duration+margin(duration))
 }
 
+// Place makes a Lease that is absent, sealed: to be taken, it is read next. It
+// is never created as held. Absence has no version, so that it may have ended
+// and begun again since it was read: with a removal, and the deletion of what
+// was sealed for it, in between.
+func (l *Lease) Place(ctx context.Context) error {
+	l.calls.Lock()
+	defer l.calls.Unlock()
+	holder, seconds, now := v1alpha1.SealedHolder, int32(l.duration/time.Second), metav1.NewMicroTime(time.Now())
+	err := l.client.Create(ctx, &coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{Namespace: l.key.Namespace, Name: l.key.Name},
+		Spec:       coordinationv1.LeaseSpec{HolderIdentity: &holder, LeaseDurationSeconds: &seconds, RenewTime: &now},
+	})
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("creating Lease %s: %w", l.key, err)
+	}
+	return nil
+}
+
 // Take writes this run into exactly the Lease that was read. It rests on LISTs
 // made after that, whose removed incarnations are cut off: they are the report.
 func (l *Lease) Take(ctx context.Context, read *coordinationv1.Lease, uid string, report []string, term string) error {
 	l.calls.Lock()
 	defer l.calls.Unlock()
-	next := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: l.key.Namespace, Name: l.key.Name}}
-	if read != nil {
-		next = read.DeepCopy()
-	}
+	next := read.DeepCopy()
 	l.mu.Lock()
 	l.uid, l.report, l.term = uid, slices.Clone(report), term
 	delete(next.Annotations, v1alpha1.SealedForAnnotation)
@@ -168,13 +183,9 @@ func (l *Lease) Take(ctx context.Context, read *coordinationv1.Lease, uid string
 	l.mu.Unlock()
 
 	sent := l.clock.Now()
-	var err error
-	if read == nil {
-		err = l.client.Create(ctx, next)
-	} else {
-		err = l.client.Update(ctx, next)
-	}
-	if err != nil {
+	// With the uid and the version that were read: the API server would create
+	// a Lease that is gone, if it were not for the uid.
+	if err := l.client.Update(ctx, next); err != nil {
 		return fmt.Errorf("taking Lease %s: %w", l.key, err)
 	}
 	l.mu.Lock()

@@ -70,6 +70,11 @@ func (l *leaseTest) another(run string) *Lease {
 func (l *leaseTest) take(lease *Lease, uid string) {
 	l.Helper()
 	read, err := lease.Read(l.Context())
+	if err == nil && read == nil {
+		if err = lease.Place(l.Context()); err == nil {
+			read, err = lease.Read(l.Context())
+		}
+	}
 	if err == nil {
 		err = lease.Takeable(read, uid)
 	}
@@ -186,6 +191,48 @@ func TestLeaseTakenOnWhatWasRead(t *testing.T) {
 	}
 	if l.lease.Held() || l.lease.Valid() == nil {
 		t.Error("held all the same")
+	}
+}
+
+// An absent Lease is made sealed, whatever has become of it since it was read,
+// and holds nothing.
+func TestLeasePlaced(t *testing.T) {
+	l := newLeaseTest(t)
+	for range 2 { // the second time it is there
+		if err := l.lease.Place(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if now := l.now(); *now.Spec.HolderIdentity != v1alpha1.SealedHolder || *now.Spec.LeaseDurationSeconds != 60 {
+			t.Errorf("placed %+v", now.Spec)
+		}
+		if l.lease.Held() || l.lease.Valid() == nil {
+			t.Error("held by having been placed")
+		}
+	}
+	l.take(l.lease, "uid")
+	if err := l.lease.Place(t.Context()); err != nil || *l.now().Spec.HolderIdentity != "uid/run-1" {
+		t.Errorf("placing changed one that is held: %v, %+v", err, l.now().Spec)
+	}
+}
+
+// What was read and is gone by now is not taken, nor renewed.
+func TestLeaseGone(t *testing.T) {
+	l := newLeaseTest(t)
+	l.take(l.lease, "uid")
+	if err := l.client.Delete(t.Context(), l.now()); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.lease.Renew(t.Context()); err == nil || l.lease.Held() || l.lease.Valid() == nil {
+		t.Errorf("renewed what is gone: %v", err)
+	}
+	l.take(l.lease, "uid")
+	read := l.now()
+	if err := l.client.Delete(t.Context(), l.now()); err != nil {
+		t.Fatal(err)
+	}
+	second := l.another("run-2")
+	if err := second.Take(t.Context(), read, "uid", nil, ""); err == nil || second.Held() {
+		t.Errorf("took what is gone: %v", err)
 	}
 }
 

@@ -149,6 +149,12 @@ func (a *Agent) hold(ctx context.Context, s *sight, uid string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	if s.lease == nil {
+		if err := a.lease.Place(ctx); err != nil {
+			return err
+		}
+		return errAgain
+	}
 	if err := a.lease.Take(ctx, s.lease, uid, a.world.relevant, a.term); err != nil {
 		a.mustLook.Store(true)
 		return err

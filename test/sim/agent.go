@@ -26,7 +26,9 @@ func (w *World) TakeRead(h *Host) {
 }
 
 // TakeWrite ends it: after the consistent LISTs, by a compare-and-swap of
-// exactly what was read. Of another incarnation's run nothing is taken.
+// exactly what was read. Of another incarnation's run nothing is taken. Where
+// there is none there is nothing to compare: one is made, sealed, and taking it
+// begins anew.
 func (w *World) TakeWrite(h *Host) {
 	if !w.reaches(h) || h.taking == nil || !h.listed {
 		return
@@ -37,6 +39,12 @@ func (w *World) TakeWrite(h *Host) {
 		return
 	}
 	if read.Version != "" && read.Holder != Sealed && holderUID(read.Holder) != h.uid {
+		return
+	}
+	if read.Version == "" && !w.TakesAbsent {
+		absent := ownership.Lease{Holder: Sealed, Duration: w.Duration}
+		absent.Name = h.Name
+		_, _ = w.Store.PutLease(read, absent) // if it is there by now, all the better
 		return
 	}
 	sent := w.clock(h)

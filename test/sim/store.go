@@ -163,6 +163,8 @@ func (st *Store) Apply(w ownership.Write) error {
 		return st.deletePeer(w)
 	case ownership.SealLease:
 		return st.sealLease(w)
+	case ownership.DeleteLease:
+		return st.deleteLease(w)
 	case ownership.UpdateDeclaration:
 		return st.updateDeclaration(w)
 	case ownership.UpdatePool:
@@ -264,6 +266,15 @@ func (st *Store) sealLease(w ownership.SealLease) error {
 	have.SealedFor = slices.Clone(w.SealedFor)
 	st.stamp(&have.Object)
 	st.leases[have.Name] = have
+	return nil
+}
+
+func (st *Store) deleteLease(w ownership.DeleteLease) error {
+	have, ok := st.leases[w.Lease.Name]
+	if err := swap(ok, have.Object, w.Lease.Object); err != nil {
+		return err
+	}
+	delete(st.leases, w.Lease.Name)
 	return nil
 }
 

@@ -21,6 +21,9 @@ type World struct {
 	Controllers []*Controller
 	// Duration of the agents' Leases.
 	Duration time.Duration
+	// TakesAbsent breaks a rule of the agents': where a Lease is absent they
+	// create it as its holder. For seeing what that would do.
+	TakesAbsent bool
 	// Term is what agents write into their Leases.
 	Term string
 	// Events that were raised.
@@ -115,12 +118,27 @@ func (w *World) checkEvidence(p ownership.Peer) {
 	}
 }
 
-// checkHolder: nobody takes or renews the lease of a peer whose ranges move.
+// checkHolder: nobody takes or renews the lease of a peer whose ranges move, or
+// could give out, having got hold of one, what has become another's.
 func (w *World) checkHolder(h *Host) {
 	w.Checks[ownership.Fenced]++
 	p, ok := w.Store.Peer(h.Name)
 	if ok && p.UID == h.uid && (p.Phase == ownership.Transferring || p.Phase == ownership.Removed) {
 		w.broken(ownership.Fenced, "Peer", h.Name, "%s, and it has got hold of its lease", p.Phase)
+	}
+	if !w.MayAllocate(h) || w.lies[h.uid] {
+		return
+	}
+	for i := range h.own {
+		a, ok := w.freeAddress(h, &h.own[i])
+		if !ok {
+			continue
+		}
+		for _, r := range w.Store.ranges {
+			if r.Owner.UID != "" && r.Owner.UID != h.uid && r.CIDR.Contains(a) {
+				w.broken(ownership.Fenced, "AddressRange", r.Name, "%s can give out %s, which is %s's", h.Name, a, r.Owner.Name)
+			}
+		}
 	}
 }
 
@@ -213,10 +231,12 @@ func (w *World) Work(h *Host) {
 		w.StartAgent(h)
 	}
 	w.Sync(h)
-	if l, ok := w.Store.Lease(h.Name); !ok || l.Version != h.lease.Version {
-		w.TakeRead(h)
-		w.Sync(h)
-		w.TakeWrite(h)
+	for range 2 { // twice, if there is none yet
+		if l, ok := w.Store.Lease(h.Name); !ok || l.Version != h.lease.Version {
+			w.TakeRead(h)
+			w.Sync(h)
+			w.TakeWrite(h)
+		}
 	}
 	if h.Mode == Serving || h.Mode == Suspended {
 		w.RenewSend(h)

@@ -208,9 +208,8 @@ func (a *agent) lease(ctx context.Context, w *world, peer *v1alpha1.Peer) error 
 		seconds = 30
 	}
 	l := w.leases[a.name]
-	absent := l == nil
-	if absent {
-		l = &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: v1alpha1.LeasePrefix + a.name}}
+	if l == nil {
+		return a.place(ctx, seconds)
 	}
 	l = l.DeepCopy()
 	holder := ""
@@ -241,16 +240,20 @@ func (a *agent) lease(ctx context.Context, w *world, peer *v1alpha1.Peer) error 
 	metav1.SetMetaDataAnnotation(&l.ObjectMeta, v1alpha1.TermAnnotation, w.term)
 	delete(l.Annotations, v1alpha1.SealedForAnnotation)
 	sent := time.Now()
-	var err error
-	if absent {
-		err = a.client.Create(ctx, l)
-	} else {
-		err = a.client.Update(ctx, l)
-	}
+	err := a.client.Update(ctx, l)
 	if err == nil {
 		a.renewed = sent
 	}
 	return err
+}
+
+// place makes an absent Lease, sealed: what is absent cannot be compared.
+func (a *agent) place(ctx context.Context, seconds int32) error {
+	holder := v1alpha1.SealedHolder
+	return a.client.Create(ctx, &coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: v1alpha1.LeasePrefix + a.name},
+		Spec:       coordinationv1.LeaseSpec{HolderIdentity: &holder, LeaseDurationSeconds: &seconds},
+	})
 }
 
 func (a *agent) reportPeer(ctx context.Context, w *world, peer *v1alpha1.Peer) error {
