@@ -81,10 +81,10 @@ var _ = Describe("the rights", func() {
 	})
 	It("of somebody who may only view", func(ctx SpecContext) {
 		bind(ctx, who.admin, "viewer-views", "view", subject("viewer"))
-		for _, r := range []right{"list peers", "get addressranges", "watch addresspools", "list peerremovals"} {
+		for _, r := range []right{"list peers", "get addressranges", "watch addresspools", "list peerremovals", "list leases.coordination.k8s.io selvage-system", "watch leases.coordination.k8s.io selvage-system"} {
 			Eventually(func() bool { return ask(ctx, "viewer", r) }).WithTimeout(patience).Should(BeTrue(), "may %s", r)
 		}
-		for _, r := range []right{"create peerremovals", "update addresspools", "delete peers"} {
+		for _, r := range []right{"create peerremovals", "update addresspools", "delete peers", "update leases.coordination.k8s.io selvage-system"} {
 			Expect(ask(ctx, "viewer", r)).To(BeFalse(), "may not %s", r)
 		}
 	})

@@ -23,12 +23,18 @@ import (
 // user makes a person who may do what the rules say.
 func user(ctx context.Context, name string, rules ...rbacv1.PolicyRule) string {
 	GinkgoHelper()
+	Expect(admin.Create(ctx, &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: name}, Rules: rules})).To(Succeed())
+	return userWith(ctx, name, name)
+}
+
+// userWith makes a person who has that ClusterRole and no other.
+func userWith(ctx context.Context, name, role string) string {
+	GinkgoHelper()
 	path, _, err := plane.UserFor(name)
 	Expect(err).NotTo(HaveOccurred())
-	Expect(admin.Create(ctx, &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: name}, Rules: rules})).To(Succeed())
 	Expect(admin.Create(ctx, &rbacv1.ClusterRoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
 		Subjects:   []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: name}},
 	})).To(Succeed())
 	return path
@@ -57,6 +63,25 @@ var _ = Describe("with less than everything", func() {
 		Eventually(func() int { a = runAs(ctx, auditor, "check"); return a.code }).WithTimeout(patience).Should(Equal(0))
 		Expect(a.out).To(And(ContainSubstring("OneHolder   not checked: for want of pods"), ContainSubstring("Disjoint    holds"),
 			ContainSubstring("! pods could not be read"), Not(ContainSubstring("all invariants hold"))))
+	})
+
+	It("shows everything of Selvage's to whoever has the role selvage-view", func(ctx SpecContext) {
+		st := setStage(ctx)
+		onlooker := userWith(ctx, "onlooker", "selvage-view")
+		var a answer
+		Eventually(func() string { a = runAs(ctx, onlooker, "status"); return a.out }).WithTimeout(patience).Should(ContainSubstring("3 peers: 3 Active"))
+		Expect(a.succeed()).To(And(ContainSubstring("controller: controller-0 leads"), Not(ContainSubstring("not shown")), Not(ContainSubstring("forbidden"))))
+		Expect(runAs(ctx, onlooker, "peers", "-o", "wide", "--no-headers").succeed()).To(MatchRegexp(`host1 .*held\s+v0.1.0`))
+		Expect(runAs(ctx, onlooker, "ipam").succeed()).To(And(ContainSubstring("524288 IPs"), Not(ContainSubstring("forbidden"))))
+		Expect(runAs(ctx, onlooker, "check").succeed()).To(And(ContainSubstring("Fenced      holds"), ContainSubstring("! pods could not be read")))
+		runAs(ctx, onlooker, "rmpeer", "host3").fail(1, "forbidden", "selvage-edit")
+
+		// And what a removal waits for.
+		run(ctx, "rmpeer", "host3", "--heir", "host1").succeed()
+		st.accept(ctx, "host3", "waiting for its lease")
+		st.transfer(ctx, "host3", "host1")
+		st.cutOff(ctx, "host1", "host3")
+		Expect(runAs(ctx, onlooker, "status").succeed()).To(ContainSubstring("lease sealed; cut off by 1 of 2 peers; waiting for host2"))
 	})
 
 	It("says so if nothing may be seen", func(ctx SpecContext) {
