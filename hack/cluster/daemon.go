@@ -30,12 +30,14 @@ type serving struct {
 	install           []string
 	controllerManager bool
 	controllers       []string
+	nodes             nodeFlags
 }
 
 func (s *serving) addFlags(f *pflag.FlagSet) {
 	f.StringArrayVar(&s.install, "install", nil, "a kustomize folder to apply, such as config/default; may be repeated")
 	f.BoolVar(&s.controllerManager, "controller-manager", false, "also run kube-controller-manager")
 	f.StringSliceVar(&s.controllers, "controllers", nil, "the controllers it runs (default all)")
+	s.nodes.add(f)
 }
 
 func (s *serving) args() []string {
@@ -49,7 +51,7 @@ func (s *serving) args() []string {
 	if len(s.controllers) > 0 {
 		args = append(args, "--controllers="+strings.Join(s.controllers, ","))
 	}
-	return args
+	return append(args, s.nodes.args()...)
 }
 
 // state is what the daemon says of itself once it is ready.
@@ -143,20 +145,18 @@ func (c *cluster) runServe(ctx context.Context, s *serving) error {
 		return err
 	}
 	defer os.Remove(c.statePath())
-	cp, err := controlplane.Start(ctx, controlplane.Options{
-		Dir: c.dir, ControllerManager: s.controllerManager, Controllers: s.controllers, Out: os.Stdout,
-	})
+	cp, stop, err := c.boot(ctx, s)
 	if err != nil {
 		return err
 	}
-	defer cp.Stop()
+	defer stop()
 	for _, dir := range s.install {
 		fmt.Printf("installing %s …\n", dir)
 		if err := cp.Install(ctx, dir); err != nil {
 			return err
 		}
 	}
-	data, err := json.Marshal(state{PID: os.Getpid(), Server: "https://" + cp.Address.String(), Kubeconfig: cp.Kubeconfig, Kubectl: cp.Kubectl})
+	data, err := json.Marshal(state{PID: os.Getpid(), Server: "https://" + cp.Published.String(), Kubeconfig: cp.Kubeconfig, Kubectl: cp.Kubectl})
 	if err != nil {
 		return err
 	}
@@ -168,6 +168,20 @@ func (c *cluster) runServe(ctx context.Context, s *serving) error {
 	}
 	<-ctx.Done()
 	return nil
+}
+
+// boot starts what was asked for, and returns what ends it.
+func (c *cluster) boot(ctx context.Context, s *serving) (*controlplane.ControlPlane, func(), error) {
+	if s.nodes.count > 0 {
+		return c.bootNodes(ctx, s)
+	}
+	cp, err := controlplane.Start(ctx, controlplane.Options{
+		Dir: c.dir, ControllerManager: s.controllerManager, Controllers: s.controllers, Out: os.Stdout,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return cp, cp.Stop, nil
 }
 
 func (c *cluster) runUp(ctx context.Context, out io.Writer, s *serving) error {

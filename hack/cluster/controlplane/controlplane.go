@@ -93,6 +93,9 @@ func Start(ctx context.Context, options Options) (*ControlPlane, error) {
 	}
 	if options.Switch != nil {
 		options.Listen = options.Switch.Address
+		if options.Nodes != nil && options.Nodes.ServiceRanges[0].Addr().Is6() {
+			options.Listen = options.Switch.Address6 // it is advertised as a Service's endpoint
+		}
 	}
 	if options.Nodes != nil {
 		options.ControllerManager = true

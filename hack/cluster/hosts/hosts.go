@@ -310,6 +310,23 @@ func (n *Namespace) configure(device string, addresses ...netip.Prefix) error {
 	return nil
 }
 
+// Route sends packets for dst to a neighbour or, without one, asks for dst
+// itself on the host's cable.
+func (h *Host) Route(dst netip.Prefix, via netip.Addr) error {
+	uplink, err := h.link.LinkByName(uplinkName)
+	if err != nil {
+		return fmt.Errorf("finding the cable of %s: %w", h.Name, err)
+	}
+	route := &netlink.Route{
+		Dst:       &net.IPNet{IP: dst.Addr().AsSlice(), Mask: net.CIDRMask(dst.Bits(), dst.Addr().BitLen())},
+		LinkIndex: uplink.Attrs().Index, Gw: via.AsSlice(),
+	}
+	if err := h.link.RouteReplace(route); err != nil {
+		return fmt.Errorf("routing %s on %s: %w", dst, h.Name, err)
+	}
+	return nil
+}
+
 // closeDefault makes sure that no packet finds a way out of our namespaces.
 func (n *Namespace) closeDefault() error {
 	for _, everywhere := range []string{"0.0.0.0/0", "::/0"} {

@@ -1,0 +1,225 @@
+// Copyright The Selvage Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package nodes
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	"github.com/selvage-net/selvage/hack/cluster/nodes/machine"
+)
+
+// hierarchies are the machine's mounts of control groups.
+type hierarchies struct {
+	v1      []machine.Hierarchy // Group is the mount point
+	unified string              // the mount point of version 2, if that has the controllers
+}
+
+// findHierarchies reads them, as proc(5) has it: the fields after the hyphen
+// are type, source and super options.
+func findHierarchies() (*hierarchies, error) {
+	file, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return nil, fmt.Errorf("reading the mounts: %w", err)
+	}
+	defer file.Close()
+	h := &hierarchies{}
+	for lines := bufio.NewScanner(file); lines.Scan(); {
+		before, after, _ := strings.Cut(lines.Text(), " - ")
+		mount, kind := strings.Fields(before), strings.Fields(after)
+		if len(mount) < 5 || len(kind) < 3 {
+			continue
+		}
+		switch point := mount[4]; kind[0] {
+		case "cgroup":
+			options := slices.DeleteFunc(strings.Split(kind[2], ","), func(o string) bool {
+				return o == "rw" || o == "ro" || o == "xattr" || strings.HasPrefix(o, "release_agent")
+			})
+			h.v1 = append(h.v1, machine.Hierarchy{Name: filepath.Base(point), Options: strings.Join(options, ","), Group: point})
+		case "cgroup2":
+			if slices.Contains(controllers(point), "memory") {
+				h.unified = point
+			}
+		}
+	}
+	if h.unified != "" {
+		h.v1 = nil // as kubelet, containerd and runc decide
+	} else if !slices.ContainsFunc(h.v1, func(one machine.Hierarchy) bool { return one.Name == "memory" }) {
+		return nil, errors.New("kubelets need control groups with the memory controller: none are mounted below /sys/fs/cgroup")
+	}
+	return h, nil
+}
+
+func controllers(group string) []string {
+	data, err := os.ReadFile(filepath.Join(group, "cgroup.controllers"))
+	if err != nil {
+		return nil
+	}
+	return strings.Fields(string(data))
+}
+
+// make makes the groups of one machine: parent/name in every hierarchy.
+func (h *hierarchies) make(parent, name string) (machine.Cgroups, error) {
+	c := machine.Cgroups{}
+	for _, one := range h.v1 {
+		group := filepath.Join(one.Group, parent, name)
+		for _, dir := range []string{filepath.Dir(group), group} {
+			if err := makeGroup(dir); err != nil {
+				return c, err
+			}
+		}
+		c.Hierarchies = append(c.Hierarchies, machine.Hierarchy{Name: one.Name, Options: one.Options, Group: group})
+	}
+	if h.unified == "" {
+		return c, nil
+	}
+	c.Unified, c.Controllers = filepath.Join(h.unified, parent, name), controllers(h.unified)
+	if err := os.MkdirAll(c.Unified, 0o755); err != nil {
+		return c, fmt.Errorf("making the control group %s: %w", c.Unified, err)
+	}
+	for _, dir := range []string{h.unified, filepath.Dir(c.Unified)} {
+		for _, controller := range c.Controllers {
+			if err := set(filepath.Join(dir, "cgroup.subtree_control"), "+"+controller); err != nil {
+				return c, fmt.Errorf("handing on the controller %s to children of %s: %w", controller, dir, err)
+			}
+		}
+	}
+	return c, nil
+}
+
+// makeGroup makes one group of version 1. A cpuset is empty at first, and takes
+// no process until it has what its parent has.
+func makeGroup(dir string) error {
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("making the control group: %w", err)
+	}
+	for _, name := range []string{"cpuset.cpus", "cpuset.mems"} {
+		value, err := os.ReadFile(filepath.Join(filepath.Dir(dir), name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("reading a control group: %w", err)
+		}
+		if err := set(filepath.Join(dir, name), string(value)); err != nil {
+			return fmt.Errorf("filling the control group %s: %w", dir, err)
+		}
+	}
+	return nil
+}
+
+// set writes a file of a control group, which only the kernel can make.
+func set(path, value string) error {
+	file, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = file.WriteString(value)
+	return errors.Join(err, file.Close())
+}
+
+// freeze stops or continues every process of the machine at once.
+func freeze(c machine.Cgroups, frozen bool) error {
+	if c.Unified != "" {
+		value := map[bool]string{true: "1", false: "0"}[frozen]
+		return set(filepath.Join(c.Unified, "cgroup.freeze"), value)
+	}
+	value := map[bool]string{true: "FROZEN", false: "THAWED"}[frozen]
+	for _, h := range c.Hierarchies {
+		path := filepath.Join(h.Group, "freezer.state")
+		err := set(path, value)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return errors.New("this machine has no freezer control group")
+}
+
+// removeLimit is more than the kernel takes to finish what it killed.
+const removeLimit = 20 * time.Second
+
+// remove kills what is in the groups below and including name, and removes
+// them: also what a killed program left, frozen or not.
+func (h *hierarchies) remove(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, removeLimit)
+	defer cancel()
+	for _, point := range h.points() {
+		root := filepath.Join(point, name)
+		var last error
+		err := wait.PollUntilContextCancel(ctx, 20*time.Millisecond, true, func(context.Context) (bool, error) {
+			last = removeTree(root)
+			return last == nil, nil
+		})
+		if err != nil {
+			return fmt.Errorf("removing the control group %s: %w", root, errors.Join(err, last))
+		}
+	}
+	return nil
+}
+
+// removeTree tries once, children first.
+func removeTree(root string) error {
+	var groups []string
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // gone by itself
+		}
+		if err == nil && entry.IsDir() {
+			groups = append(groups, path)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, group := range groups {
+		if err := killGroup(group); err != nil {
+			return err
+		}
+	}
+	slices.Reverse(groups)
+	for _, group := range groups {
+		if err := os.Remove(group); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+func killGroup(group string) error {
+	data, err := os.ReadFile(filepath.Join(group, "cgroup.procs"))
+	if err != nil {
+		return nil //nolint:nilerr // gone by itself, or a group of threads: Remove says
+	}
+	for _, word := range strings.Fields(string(data)) {
+		pid, err := strconv.Atoi(word)
+		if err != nil || pid <= 1 {
+			continue
+		}
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("killing process %d of %s: %w", pid, group, err)
+		}
+	}
+	// The dead do not leave a freezer.
+	for name, thawed := range map[string]string{"freezer.state": "THAWED", "cgroup.freeze": "0"} {
+		if err := set(filepath.Join(group, name), thawed); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("thawing %s: %w", group, err)
+		}
+	}
+	return nil
+}
