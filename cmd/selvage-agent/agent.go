@@ -35,7 +35,7 @@ type parts struct {
 	store    *membership.Store
 	registry *prometheus.Registry
 	log      *slog.Logger
-	// gone is set to who is told of each pod's end, before the agent begins.
+	// gone is who is told of each pod's end: set before the agent adopts any.
 	gone func(datapath.Attachment)
 }
 
@@ -83,9 +83,6 @@ func (o *options) assemble(log *slog.Logger) (_ *parts, err error) {
 		Sandboxes: membership.NewCRI(o.criSocket), Clock: membership.BootClock{}, Machine: membership.ReadFingerprint,
 		Log: log, Metrics: metrics, Gone: func(at datapath.Attachment) { p.gone(at) },
 	})
-	p.gone = func(at datapath.Attachment) {
-		p.ledger.Release(addresses.Key{Network: at.Network, Sandbox: at.Sandbox, IfName: at.IfName})
-	}
 	return p, err
 }
 

@@ -34,7 +34,6 @@ type Ledger interface {
 	SetRanges(ranges []addresses.Range)
 	SetGate(gate func() error)
 	Hold(k addresses.Key, addrs []netip.Addr)
-	Release(k addresses.Key) bool
 	Lookup(k addresses.Key) []netip.Addr
 	Keys() []addresses.Key
 	Used(name string) int64
@@ -69,7 +68,10 @@ type Config struct {
 	Ledger    Ledger
 	Sandboxes Sandboxes
 	Clock     Clock
-	// Gone is told of each pod's end; nil: what it held is released.
+	// Gone is told of each pod's end, and is to free what it held. The news may
+	// be late: the same attachment may have been made anew since, and hold its
+	// address again. So whoever frees it looks, and does so while nobody can
+	// make it anew: as cniserver.Server.Gone does.
 	Gone func(datapath.Attachment)
 	// Machine reads the fingerprint.
 	Machine func() (Fingerprint, error)
@@ -148,6 +150,9 @@ func New(cfg Config) (*Agent, error) {
 	if cfg.LeaseDuration < 3*time.Second || cfg.LeaseDuration%time.Second != 0 {
 		return nil, fmt.Errorf("lease duration %s: must be whole seconds, and at least three", cfg.LeaseDuration)
 	}
+	if cfg.Gone == nil {
+		return nil, errors.New("nobody is told of a pod's end: no address would ever be free again")
+	}
 	a := &Agent{
 		Config: cfg, kicked: make(chan struct{}, 1), renew: make(chan struct{}, 1), told: newTold(),
 		lease: NewLease(cfg.Client, cfg.Clock, cfg.Namespace, cfg.Name, uuid.NewString(), cfg.LeaseDuration),
@@ -201,11 +206,7 @@ func (a *Agent) Adopt(ctx context.Context) error {
 	seeded := make(chan struct{})
 	attachments, err := a.Kernel.Watch(ctx, func(gone datapath.Attachment) {
 		<-seeded
-		if a.Gone != nil {
-			a.Gone(gone)
-		} else {
-			a.Ledger.Release(keyOf(gone))
-		}
+		a.Gone(gone)
 		if a.eager.Load() {
 			a.kick()
 		}
