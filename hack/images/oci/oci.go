@@ -33,8 +33,9 @@ type Image struct {
 	Ref string
 	// Created is what every file and the image are dated; zero: 1970.
 	Created time.Time
-	// Entrypoint and User are the image's configuration.
+	// Entrypoint, Cmd and User are the image's configuration.
 	Entrypoint []string
+	Cmd        []string
 	User       string
 	// Labels become labels of the image and annotations of the manifests.
 	Labels map[string]string
@@ -53,6 +54,8 @@ type File struct {
 	Path string
 	// Source is where it is read from.
 	Source string
+	// Link, instead of Source, is what a symbolic link points at.
+	Link string
 	// Mode is its permissions; zero: 0755, as for a program. It is root's.
 	Mode os.FileMode
 }
@@ -127,7 +130,7 @@ func buildOne(image Image, p Platform) (v1.Image, error) {
 	config = config.DeepCopy()
 	config.OS, config.Architecture = "linux", p.Architecture
 	config.Created = v1.Time{Time: image.created()}
-	config.Config = v1.Config{Entrypoint: image.Entrypoint, User: image.User, WorkingDir: "/", Labels: image.Labels}
+	config.Config = v1.Config{Entrypoint: image.Entrypoint, Cmd: image.Cmd, User: image.User, WorkingDir: "/", Labels: image.Labels}
 	if one, err = mutate.ConfigFile(one, config); err != nil {
 		return nil, err
 	}

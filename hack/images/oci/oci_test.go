@@ -4,11 +4,18 @@
 package oci
 
 import (
+	"archive/tar"
+	"errors"
+	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 )
 
 func program(t *testing.T, content string) string {
@@ -83,5 +90,41 @@ func TestWriteRefuses(t *testing.T) {
 	}
 	if _, err := Write(filepath.Join(t.TempDir(), "image.tar"), Image{Ref: "localhost/pause:1"}, nil); err == nil {
 		t.Error("an image for no platform was written")
+	}
+}
+
+// Links and the command come out as they went in.
+func TestWriteLinksAndCommand(t *testing.T) {
+	image := Image{Ref: "localhost/tools:1", Entrypoint: []string{"/tool"}, Cmd: []string{"wait"}}
+	one, err := buildOne(image, Platform{Architecture: "amd64", Files: []File{
+		{Path: "/tool", Source: program(t, "a")}, {Path: "/bin/other", Link: "../tool"},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := one.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(config.Config.Cmd, image.Cmd) {
+		t.Errorf("command %v, want %v", config.Config.Cmd, image.Cmd)
+	}
+	content := mutate.Extract(one)
+	defer content.Close()
+	links := map[string]string{}
+	for reader := tar.NewReader(content); ; {
+		header, err := reader.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if header.Typeflag == tar.TypeSymlink {
+			links[header.Name] = header.Linkname
+		}
+	}
+	if want := map[string]string{"bin/other": "../tool"}; !maps.Equal(links, want) {
+		t.Errorf("links %v, want %v", links, want)
 	}
 }

@@ -64,6 +64,11 @@ func addFolders(w *tar.Writer, made map[string]bool, dir string, created time.Ti
 }
 
 func addFile(w *tar.Writer, f File, created time.Time) error {
+	if f.Link != "" {
+		return w.WriteHeader(&tar.Header{
+			Typeflag: tar.TypeSymlink, Name: strings.TrimPrefix(f.Path, "/"), Linkname: f.Link, Mode: 0o777, ModTime: created,
+		})
+	}
 	mode := f.Mode
 	if mode == 0 {
 		mode = 0o755
