@@ -23,6 +23,7 @@ import (
 
 	"github.com/selvage-net/selvage/api/v1alpha1"
 	"github.com/selvage-net/selvage/node-agent/addresses"
+	"github.com/selvage-net/selvage/node-agent/cniserver"
 	"github.com/selvage-net/selvage/node-agent/datapath"
 	"github.com/selvage-net/selvage/node-agent/membership"
 )
@@ -30,13 +31,12 @@ import (
 // parts are what an agent is wired from.
 type parts struct {
 	agent    *membership.Agent
+	cni      *cniserver.Server
 	ledger   *addresses.Ledger
 	kernel   *datapath.Kernel
 	store    *membership.Store
 	registry *prometheus.Registry
 	log      *slog.Logger
-	// gone is who is told of each pod's end: set before the agent adopts any.
-	gone func(datapath.Attachment)
 }
 
 // assemble opens the state directory and the kernel. The API server need not
@@ -81,9 +81,19 @@ func (o *options) assemble(log *slog.Logger) (_ *parts, err error) {
 		Name: o.nodeName, Namespace: o.namespace, Version: version, HostName: hostName, LeaseDuration: o.leaseDuration,
 		Headroom: o.wanted(), Store: p.store, Client: direct, Cache: watches, Kernel: p.kernel, Ledger: p.ledger,
 		Sandboxes: membership.NewCRI(o.criSocket), Clock: membership.BootClock{}, Machine: membership.ReadFingerprint,
-		Log: log, Metrics: metrics, Gone: func(at datapath.Attachment) { p.gone(at) },
+		Log: log, Metrics: metrics, Gone: func(at datapath.Attachment) { p.cni.Gone(at) },
 	})
-	return p, err
+	if err != nil {
+		return nil, err
+	}
+	calls, err := cniserver.NewMetrics(p.registry)
+	if err != nil {
+		return nil, err
+	}
+	p.cni = cniserver.New(cniserver.Config{
+		Ledger: p.ledger, Kernel: p.kernel, Families: p.agent.Families, Health: p.agent.Health, Log: log, Metrics: calls,
+	})
+	return p, nil
 }
 
 func (o *options) wanted() *int64 {

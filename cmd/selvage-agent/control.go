@@ -4,6 +4,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/selvage-net/selvage/node-agent/installation"
 	"github.com/selvage-net/selvage/node-agent/membership"
 )
 
@@ -21,7 +23,7 @@ import (
 const controlSocket = "agent.sock"
 
 // serveControl answers reset.
-func (p *parts) serveControl(ctx context.Context, path string) error {
+func (p *parts) serveControl(ctx context.Context, path string, kept *installation.Installation) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("the agent's socket: %w", err)
 	}
@@ -33,8 +35,15 @@ func (p *parts) serveControl(ctx context.Context, path string) error {
 		return errors.Join(fmt.Errorf("the agent's socket: %w", err), listener.Close())
 	}
 	answer := func(w http.ResponseWriter) {
+		now := p.agent.Progress()
+		if now.Left {
+			if err := kept.Remove(); err != nil {
+				http.Error(w, err.Error(), http.StatusInternalServerError)
+				return
+			}
+		}
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(p.agent.Progress())
+		_ = json.NewEncoder(w).Encode(now)
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /progress", func(w http.ResponseWriter, _ *http.Request) { answer(w) })
@@ -70,6 +79,10 @@ func askLeave(ctx context.Context, path string, cutOff bool) (membership.Progres
 		return membership.Progress{}, fmt.Errorf("%w (%s: %w)", errNoAgent, path, err)
 	}
 	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		said, _ := io.ReadAll(io.LimitReader(response.Body, 1<<12))
+		return membership.Progress{}, fmt.Errorf("the agent at %s: %s", path, bytes.TrimSpace(said))
+	}
 	var progress membership.Progress
 	if err := json.NewDecoder(io.LimitReader(response.Body, 1<<20)).Decode(&progress); err != nil {
 		return membership.Progress{}, fmt.Errorf("the agent's answer at %s: %w", path, err)

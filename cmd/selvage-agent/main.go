@@ -51,7 +51,7 @@ pods keep talking, and the next agent goes on where this one left off.`,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), o) },
 	}
 	o.addTo(root.PersistentFlags())
-	o.addServingTo(root.Flags())
+	o.addServingTo(root.PersistentFlags())
 	root.AddCommand(newReset(o), &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 		Example: "  selvage-agent version",

@@ -9,12 +9,15 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/selvage-net/selvage/node-agent/cniserver/wire"
 	"github.com/selvage-net/selvage/node-agent/membership"
 )
 
@@ -22,7 +25,7 @@ import (
 const pollPeriod = 500 * time.Millisecond
 
 func newReset(o *options) *cobra.Command {
-	cutOff := false
+	cutOff, stay := false, false
 	cmd := &cobra.Command{
 		Use:   "reset",
 		Short: "Leave the network for good, and wait until that is safe",
@@ -33,7 +36,10 @@ from scratch.
 
 It works with the agent that runs here, or by itself if none does. Pods that
 hold addresses hold it up: drain the node first, or cut them off. Interrupted
-before the ranges move, it is undone by starting the agent again.`,
+before the ranges move, it is undone by starting the agent again.
+
+The CNI plugin and its configuration go too, from the folders that the agent
+that runs was told of, or else this command.`,
 		Example: `  # Drain, then leave:
   kubectl drain host3 --ignore-daemonsets --delete-emptydir-data
   selvage-agent reset --node-name=host3
@@ -41,10 +47,41 @@ before the ranges move, it is undone by starting the agent again.`,
   # Leave at once, whatever runs here:
   selvage-agent reset --node-name=host3 --cut-off-pods`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return reset(cmd.Context(), o, cutOff, cmd.OutOrStdout()) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if stay {
+				return resetAndStay(cmd.Context(), o, cutOff, cmd.OutOrStdout())
+			}
+			return reset(cmd.Context(), o, cutOff, cmd.OutOrStdout())
+		},
 	}
 	cmd.Flags().BoolVar(&cutOff, "cut-off-pods", false, "cut off the pods that are left, instead of waiting for a drain")
+	cmd.Flags().BoolVar(&stay, "stay", false, "afterwards stay, and be ready at --health-probe-bind-address: "+
+		"so a DaemonSet of this command is rolled out once all its nodes have left")
 	return cmd
+}
+
+// resetAndStay resets, and shows by readiness that it has.
+func resetAndStay(ctx context.Context, o *options, cutOff bool, out io.Writer) error {
+	waiting := errors.New("this node has not left the network yet")
+	var done atomic.Bool
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		return serveHTTP(ctx, o.health, probes(func() error {
+			if done.Load() {
+				return nil
+			}
+			return waiting
+		}))
+	})
+	group.Go(func() error {
+		if err := reset(ctx, o, cutOff, out); err != nil {
+			return err
+		}
+		done.Store(true)
+		<-ctx.Done()
+		return nil
+	})
+	return group.Wait()
 }
 
 // progress prints each state once.
@@ -74,6 +111,9 @@ func reset(ctx context.Context, o *options, cutOff bool, out io.Writer) error {
 				return interrupted(err)
 			}
 			err = resetAlone(ctx, o, cutOff, shown)
+			if err == nil {
+				err = o.cleanUp()
+			}
 			if errors.Is(err, membership.ErrRunning) {
 				return fmt.Errorf("%w, but it does not answer at %s: is --run-dir the agent's?", err, path)
 			}
@@ -97,6 +137,18 @@ func reset(ctx context.Context, o *options, cutOff bool, out io.Writer) error {
 
 func interrupted(err error) error {
 	return fmt.Errorf("interrupted before this node had left (%w): say it again to go on, or restart the agent to cancel as long as no range has moved", err)
+}
+
+// cleanUp takes away what an agent leaves for the next one: the plugin, and
+// what is in the run directory.
+func (o *options) cleanUp() error {
+	errs := []error{o.installation(nil, nil).Remove()}
+	for _, name := range []string{wire.Socket, wire.Alive, controlSocket} {
+		if err := os.Remove(filepath.Join(o.runDir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("cleaning the run directory up: %w", err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // resetAlone leaves without an agent that runs: it is one, that serves nobody.

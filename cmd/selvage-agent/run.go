@@ -47,14 +47,6 @@ func run(ctx context.Context, o *options) error {
 
 // serve reads what the kernel has, and only then answers anybody.
 func (p *parts) serve(ctx context.Context, o *options) error {
-	metrics, err := cniserver.NewMetrics(p.registry)
-	if err != nil {
-		return err
-	}
-	cni := cniserver.New(cniserver.Config{
-		Ledger: p.ledger, Kernel: p.kernel, Families: p.agent.Families, Health: p.agent.Health, Log: p.log, Metrics: metrics,
-	})
-	p.gone = cni.Gone
 	group, ctx := errgroup.WithContext(ctx)
 	if err := p.agent.Adopt(ctx); err != nil {
 		return err
@@ -66,12 +58,13 @@ func (p *parts) serve(ctx context.Context, o *options) error {
 	if err != nil {
 		return err
 	}
-	group.Go(func() error { return cni.Serve(ctx, socket) })
-	group.Go(func() error { return p.serveControl(ctx, filepath.Join(o.runDir, controlSocket)) })
+	kept := o.installation(p.servesPods, p.log)
+	group.Go(func() error { return p.cni.Serve(ctx, socket) })
+	group.Go(func() error { return p.serveControl(ctx, filepath.Join(o.runDir, controlSocket), kept) })
 	group.Go(func() error { return giveSigns(ctx, filepath.Join(o.runDir, wire.Alive), p.log) })
-	group.Go(func() error { return p.serveHTTP(ctx, o.metrics, p.metricsHandler()) })
-	group.Go(func() error { return p.serveHTTP(ctx, o.health, p.healthHandler()) })
-	group.Go(func() error { return o.install(ctx, p.agent.Health, p.log) })
+	group.Go(func() error { return serveHTTP(ctx, o.metrics, p.metricsHandler()) })
+	group.Go(func() error { return serveHTTP(ctx, o.health, probes(p.agent.Ready)) })
+	group.Go(func() error { return kept.Keep(ctx) })
 	group.Go(func() error { return p.agent.Run(ctx) })
 	return group.Wait()
 }
@@ -103,11 +96,12 @@ func (p *parts) metricsHandler() http.Handler {
 	return mux
 }
 
-func (p *parts) healthHandler() http.Handler {
+// probes answers the kubelet: it lives, and it is ready or says why not.
+func probes(ready func() error) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if err := p.agent.Ready(); err != nil {
+		if err := ready(); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}
@@ -117,7 +111,7 @@ func (p *parts) healthHandler() http.Handler {
 }
 
 // serveHTTP serves at an address until ctx ends; "0" and "" are nowhere.
-func (p *parts) serveHTTP(ctx context.Context, address string, handler http.Handler) error {
+func serveHTTP(ctx context.Context, address string, handler http.Handler) error {
 	if address == "" || address == "0" {
 		return nil
 	}
