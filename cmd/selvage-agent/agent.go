@@ -68,7 +68,7 @@ func (o *options) assemble(log *slog.Logger) (_ *parts, err error) {
 	if p.store, err = membership.OpenStore(o.stateDir); err != nil {
 		return nil, err
 	}
-	p.kernel, err = datapath.Open(datapath.Options{Encapsulation: o.encapsulation, Port: o.vxlanPort, VNI: o.vxlanID, MTU: o.mtu})
+	p.kernel, err = datapath.Open(datapath.Options{Encapsulation: o.encapsulation, Port: o.vxlanPort, VNI: o.vxlanID, MTU: o.mtu, Sysctls: o.sysctlDir})
 	if err != nil {
 		return nil, err
 	}

@@ -27,7 +27,7 @@ type options struct {
 	stateDir, runDir, criSocket     string
 	leaseDuration                   time.Duration
 	headroom                        int64
-	encapsulation                   string
+	encapsulation, sysctlDir        string
 	vxlanPort, vxlanID, mtu         int
 	logFormat                       string
 	verbose                         bool
@@ -45,6 +45,7 @@ func defaults() *options {
 		stateDir:  cmp.Or(os.Getenv("SELVAGE_STATE_DIR"), "/var/lib/selvage"),
 		runDir:    cmp.Or(os.Getenv(wire.RunDirEnv), wire.DefaultRunDir), leaseDuration: time.Minute, headroom: -1,
 		encapsulation: datapath.VXLAN, vxlanPort: datapath.DefaultOptions().Port, vxlanID: datapath.DefaultOptions().VNI,
+		sysctlDir: datapath.DefaultOptions().Sysctls,
 		logFormat: "text", metrics: "0", health: "0", plugin: filepath.Join(filepath.Dir(self), "selvage"),
 	}
 }
@@ -64,6 +65,7 @@ func (o *options) addTo(f *pflag.FlagSet) {
 	f.IntVar(&o.vxlanPort, "vxlan-port", o.vxlanPort, "the UDP port of the tunnels; the same on every node")
 	f.IntVar(&o.vxlanID, "vxlan-id", o.vxlanID, "the VXLAN network identifier; the same on every node")
 	f.IntVar(&o.mtu, "mtu", o.mtu, "that of the pods' interfaces; 0: the underlay's, less what encapsulation takes")
+	f.StringVar(&o.sysctlDir, "sysctl-dir", o.sysctlDir, "where this host's /proc/sys/net can be written, to turn forwarding on where it is off")
 	f.StringVar(&o.logFormat, "log-format", o.logFormat, "text or json")
 	f.BoolVarP(&o.verbose, "verbose", "v", o.verbose, "log more")
 }

@@ -73,13 +73,17 @@ type Options struct {
 	MTU int
 	// NetNS is the path of the host's network namespace; default: the caller's.
 	NetNS string
+	// Sysctls is where the kernel's network settings can be written; default
+	// /proc/sys/net. Which namespace's they are depends on the thread that
+	// opens them.
+	Sysctls string
 	// lacks is what Open or Set found the kernel to lack.
 	lacks lacking
 }
 
 // DefaultOptions are what the zero value of each field stands for.
 func DefaultOptions() Options {
-	return Options{Device: "selvage0", Port: 4789, VNI: 21365, Prefix: "sv", Encapsulation: VXLAN}
+	return Options{Device: "selvage0", Port: 4789, VNI: 21365, Prefix: "sv", Encapsulation: VXLAN, Sysctls: "/proc/sys/net"}
 }
 
 // Desired is the whole of what Set brings about.
@@ -130,6 +134,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Encapsulation == "" {
 		o.Encapsulation = def.Encapsulation
+	}
+	if o.Sysctls == "" {
+		o.Sysctls = def.Sysctls
 	}
 	return o, o.validate()
 }

@@ -12,10 +12,6 @@ import (
 	"strings"
 )
 
-// sysctlRoot is where the kernel's network settings are; which namespace's they
-// are depends on the thread that opens them.
-const sysctlRoot = "/proc/sys/net"
-
 // forward makes sure that the host forwards a family: read first, since that is
 // all that a container with a read-only /proc/sys can do.
 func (k *Kernel) forward(six bool) error {
@@ -30,9 +26,9 @@ func (k *Kernel) forward(six bool) error {
 	}
 	err := k.do(func(*worker) error {
 		if six {
-			return forward6(sysctlRoot)
+			return forward6(k.opts.Sysctls)
 		}
-		return setSysctl(sysctlRoot, "ipv4/ip_forward", "1")
+		return setSysctl(k.opts.Sysctls, "ipv4/ip_forward", "1")
 	})
 	k.forwarded[at] = err == nil
 	return err
@@ -82,7 +78,7 @@ func setSysctl(root, name, value string) error {
 	}
 	if err != nil {
 		return fmt.Errorf("net.%s is %q and must be %s, but cannot be set from here: run `sysctl -w net.%[1]s=%[3]s` on the node, "+
-			"or give the agent a writable /proc/sys (privileged: true): %w", strings.ReplaceAll(name, "/", "."), now, value, err)
+			"or give the agent a place where it can (--sysctl-dir): %w", strings.ReplaceAll(name, "/", "."), now, value, err)
 	}
 	return nil
 }
