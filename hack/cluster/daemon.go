@@ -23,6 +23,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/selvage-net/selvage/hack/cluster/controlplane"
+	"github.com/selvage-net/selvage/hack/cluster/nodes"
 )
 
 // serving is what the daemon is told.
@@ -60,6 +61,7 @@ type state struct {
 	Server     string `json:"server"`
 	Kubeconfig string `json:"kubeconfig"`
 	Kubectl    string `json:"kubectl"`
+	Nodes      bool   `json:"nodes"`
 }
 
 func (c *cluster) statePath() string { return filepath.Join(c.dir, "state.json") }
@@ -141,7 +143,7 @@ func (c *cluster) runServe(ctx context.Context, s *serving) error {
 	if err := os.WriteFile(lock.Path(), fmt.Appendln(nil, os.Getpid()), 0o600); err != nil {
 		return fmt.Errorf("saying who holds the lock: %w", err)
 	}
-	if err := os.RemoveAll(c.statePath()); err != nil {
+	if err := errors.Join(os.RemoveAll(c.statePath()), os.RemoveAll(filepath.Join(c.dir, "control"))); err != nil {
 		return err
 	}
 	defer os.Remove(c.statePath())
@@ -156,7 +158,7 @@ func (c *cluster) runServe(ctx context.Context, s *serving) error {
 			return err
 		}
 	}
-	data, err := json.Marshal(state{PID: os.Getpid(), Server: "https://" + cp.Published.String(), Kubeconfig: cp.Kubeconfig, Kubectl: cp.Kubectl})
+	data, err := json.Marshal(state{PID: os.Getpid(), Server: "https://" + cp.Published.String(), Kubeconfig: cp.Kubeconfig, Kubectl: cp.Kubectl, Nodes: s.nodes.count > 0})
 	if err != nil {
 		return err
 	}
@@ -266,7 +268,10 @@ func (c *cluster) runDown(ctx context.Context, out io.Writer) error {
 			return err
 		}
 	}
-	for _, path := range []string{c.statePath(), filepath.Join(c.dir, "etcd")} {
+	if err := nodes.Clear(ctx, c.dir); err != nil {
+		return err
+	}
+	for _, path := range []string{c.statePath(), filepath.Join(c.dir, "control"), filepath.Join(c.dir, "etcd")} {
 		if err := os.RemoveAll(path); err != nil {
 			return fmt.Errorf("deleting its data: %w", err)
 		}
@@ -330,7 +335,12 @@ func (c *cluster) runStatus(ctx context.Context, out io.Writer, kubeconfig bool)
 		return fmt.Errorf("%s does not answer: %w: %s", st.Server, err, said)
 	}
 	fmt.Fprintf(out, "up:      %s (process %d), %s\nlogs:    %s\nexport KUBECONFIG=%s\n", st.Server, st.PID, said, c.dir, st.Kubeconfig)
-	return nil
+	if !st.Nodes {
+		return nil
+	}
+	states, err := c.nodeStates(ctx)
+	printNodes(out, states)
+	return err
 }
 
 func (c *cluster) runKubectl(ctx context.Context, args []string) error {
@@ -341,10 +351,5 @@ func (c *cluster) runKubectl(ctx context.Context, args []string) error {
 	cmd := exec.CommandContext(ctx, st.Kubectl, args...)
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+st.Kubeconfig)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	err = cmd.Run()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		os.Exit(exit.ExitCode()) // it has said why itself
-	}
-	return err
+	return passOn(cmd.Run())
 }

@@ -3,8 +3,8 @@
 
 //go:build linux
 
-// Command cluster boots a real Kubernetes control plane on this machine, for
-// trying things out: go run ./hack/cluster --help.
+// Command cluster boots a real Kubernetes cluster on this machine, for trying
+// things out: go run ./hack/cluster --help.
 package main
 
 import (
@@ -33,12 +33,17 @@ func main() {
 	}
 }
 
-const long = `Boots a real etcd and kube-apiserver (` + controlplane.KubernetesVersion + `) on free ports of this machine's loopback.
+const long = `Boots a real etcd and kube-apiserver (` + controlplane.KubernetesVersion + `) on this machine's loopback and, with up --nodes,
+nodes with kubelet, containerd (` + controlplane.ContainerdVersion + `) and kube-proxy, each in namespaces of its own. No container
+engine is needed. Nodes need root and, from Debian: runc nftables iptables iproute2 mount util-linux
+containernetworking-plugins. They reach each other and the API server, and nothing else.
 
 The programs come from KUBEBUILDER_ASSETS if that is set, else from a cache, else from
 setup-envtest where that can download, else they are built from Go modules, once.`
 
 const examples = `  go run ./hack/cluster up --install config/default
+  go run ./hack/cluster up --nodes 3
+  go run ./hack/cluster node node2 stop
   go run ./hack/cluster kubectl -- get crds
   export KUBECONFIG=$(go run ./hack/cluster status --kubeconfig)
   go run ./hack/cluster down`
@@ -46,12 +51,13 @@ const examples = `  go run ./hack/cluster up --install config/default
 func newCommand() *cobra.Command {
 	c := &cluster{}
 	cmd := &cobra.Command{
-		Use: "cluster", Short: "Boot a real Kubernetes control plane on this machine", Long: long, Example: examples,
+		Use: "cluster", Short: "Boot a real Kubernetes control plane, and nodes, on this machine", Long: long, Example: examples,
 		Args: cobra.NoArgs, SilenceUsage: true, SilenceErrors: true,
 		PersistentPreRunE: func(*cobra.Command, []string) error { return c.resolve() },
 	}
 	cmd.PersistentFlags().StringVar(&c.dir, "dir", "", "where its data and logs are: several clusters need several (default ~/.cache/selvage/cluster)")
-	cmd.AddCommand(c.up(), c.down(), c.status(), c.kubectl(), c.serve(), binaries())
+	cmd.AddCommand(c.up(), c.down(), c.status(), c.kubectl(), c.serve(), binaries(),
+		c.node(), c.loadImage(), c.exec(), c.logs())
 	return cmd
 }
 
@@ -79,8 +85,15 @@ func (c *cluster) up() *cobra.Command {
 		Use: "up", Short: "Boot it, or say that it is up already", Args: cobra.NoArgs,
 		Example: `  go run ./hack/cluster up
   go run ./hack/cluster up --install config/default --install config/crd-guard
+  go run ./hack/cluster up --nodes 3
+  go run ./hack/cluster up --nodes 2 --cni reference --ip-family dual
   go run ./hack/cluster up --controller-manager --controllers garbage-collector-controller`,
-		RunE: func(cmd *cobra.Command, _ []string) error { return c.runUp(cmd.Context(), cmd.OutOrStdout(), s) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := s.nodes.check(s); err != nil {
+				return err
+			}
+			return c.runUp(cmd.Context(), cmd.OutOrStdout(), s)
+		},
 	}
 	s.addFlags(cmd.Flags())
 	return cmd
@@ -117,18 +130,29 @@ func (c *cluster) kubectl() *cobra.Command {
 }
 
 func binaries() *cobra.Command {
-	return &cobra.Command{
-		Use: "binaries", Short: "Find, download or build the control plane's programs, and print where they are", Args: cobra.NoArgs,
+	withNodes := false
+	cmd := &cobra.Command{
+		Use: "binaries", Short: "Find, download or build the programs, and print where they are", Args: cobra.NoArgs,
 		Example: `  go run ./hack/cluster binaries`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			paths, err := controlplane.Binaries(cmd.Context(), cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}
-			for _, p := range []string{paths.Etcd, paths.APIServer, paths.ControllerManager, paths.Kubectl} {
+			found := []string{paths.Etcd, paths.APIServer, paths.ControllerManager, paths.Kubectl}
+			if withNodes {
+				paths, err := controlplane.NodeBinaries(cmd.Context(), cmd.ErrOrStderr())
+				if err != nil {
+					return err
+				}
+				found = append(found, paths.Scheduler, paths.Kubelet, paths.Proxy, paths.Containerd, paths.Shim, paths.Ctr)
+			}
+			for _, p := range found {
 				fmt.Fprintln(cmd.OutOrStdout(), p)
 			}
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&withNodes, "nodes", false, "those of nodes as well")
+	return cmd
 }

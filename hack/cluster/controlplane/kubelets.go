@@ -44,7 +44,7 @@ func (n *Nodes) serviceRanges() string {
 
 // watching are the controller manager's arguments.
 func (n *Nodes) watching() []string {
-	args := []string{"--service-cluster-ip-range=" + n.serviceRanges(), "--use-service-account-credentials=true"}
+	args := []string{"--service-cluster-ip-range=" + n.serviceRanges(), "--use-service-account-credentials=true", "--kube-api-qps=500", "--kube-api-burst=500"}
 	if n.GracePeriod > 0 {
 		args = append(args, fmt.Sprintf("--node-monitor-grace-period=%s", n.GracePeriod))
 	}

@@ -76,7 +76,9 @@ func New(ctx context.Context, prefix string, subnet netip.Prefix) (*Net, error) 
 }
 
 func (n *Net) makeSwitch() error {
-	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: bridgeName}}
+	// Left to itself a bridge takes the lowest address of its ports: whenever a
+	// port came or went, the hosts' neighbour entries for it would be wrong.
+	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: bridgeName, HardwareAddr: hardwareAddress(n.Address)}}
 	if err := n.space.link.LinkAdd(bridge); err != nil {
 		return fmt.Errorf("making the switch: %w", err)
 	}
@@ -145,9 +147,7 @@ func (h *Host) plugIn() error {
 	}
 	cable := netlink.NewVeth(netlink.LinkAttrs{Name: h.port, MasterIndex: bridge.Attrs().Index})
 	cable.PeerName, cable.PeerNamespace = uplinkName, netlink.NsFd(h.file.Fd())
-	// A machine keeps its network card: neighbours need not learn it anew.
-	address := h.Address.As4()
-	cable.PeerHardwareAddr = append(net.HardwareAddr{0x02, 0x77}, address[:]...)
+	cable.PeerHardwareAddr = hardwareAddress(h.Address)
 	if err := ports.LinkAdd(cable); err != nil {
 		return fmt.Errorf("making its cable %s: %w", h.port, err)
 	}
@@ -159,6 +159,13 @@ func (h *Host) plugIn() error {
 		return err
 	}
 	return h.closeDefault()
+}
+
+// hardwareAddress is locally administered, and as lasting as a network card's:
+// after a power cut the neighbours need not learn it anew.
+func hardwareAddress(a netip.Addr) net.HardwareAddr {
+	four := a.As4()
+	return append(net.HardwareAddr{0x02, 0x77}, four[:]...)
 }
 
 // Cut pulls the host's cable out at the switch.

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // patience is how long an answer may take on a slow machine; nothing waits
@@ -195,5 +197,108 @@ func TestPodsAndProcessesEndWithTheirHost(t *testing.T) {
 	}
 	if err := pod.AnswerWithName(7000); err == nil {
 		t.Error("a socket in a closed namespace")
+	}
+}
+
+func TestAPowerCutTakesTheNetworkAndKeepsTheNetworkCard(t *testing.T) {
+	n := newNet(t)
+	one, two := newHost(t, n, "host1"), newHost(t, n, "host2")
+	card := func(h *Host) string {
+		link, err := h.link.LinkByName(uplinkName)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return link.Attrs().HardwareAddr.String()
+	}
+	before := card(two)
+	if err := two.Route(netip.MustParsePrefix("10.9.0.0/16"), one.Address); err != nil {
+		t.Fatal(err)
+	}
+	sleeper := exec.Command("sleep", "1000")
+	if err := two.Start(sleeper); err != nil {
+		t.Fatal(err)
+	}
+	if err := two.Cut(); err != nil {
+		t.Fatal(err)
+	}
+	if err := two.Renew(); err != nil {
+		t.Fatal(err)
+	}
+	if err := sleeper.Wait(); err == nil {
+		t.Error("a process of before the power cut ended by itself")
+	}
+	if after := card(two); after != before {
+		t.Errorf("the network card was %s and is %s", before, after)
+	}
+	routes, err := two.link.RouteList(nil, unix.AF_INET)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range routes {
+		if r.Dst != nil && r.Dst.String() == "10.9.0.0/16" {
+			t.Error("a route of before the power cut is there")
+		}
+	}
+	for _, to := range []netip.Addr{two.Address, two.Address6, n.Address} {
+		if err := one.Ping(t.Context(), to, patience); err != nil {
+			t.Errorf("after the power cut: %v", err)
+		}
+	}
+}
+
+// The hosts' neighbour entries for the switch must hold when ports come and go.
+func TestTheSwitchKeepsItsHardwareAddress(t *testing.T) {
+	n := newNet(t)
+	card := func() string {
+		link, err := n.space.link.LinkByName(bridgeName)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return link.Attrs().HardwareAddr.String()
+	}
+	before := card()
+	for i := range 8 { // each port's address is random: one is bound to be lower
+		h := newHost(t, n, fmt.Sprintf("host%d", i))
+		if err := h.Renew(); err != nil {
+			t.Fatal(err)
+		}
+		if after := card(); after != before {
+			t.Fatalf("the switch's address was %s and is %s", before, after)
+		}
+	}
+}
+
+func TestPublishLeadsFromTheLoopbackToTheSwitch(t *testing.T) {
+	n := newNet(t)
+	var listener net.Listener
+	err := n.Space().Do(func() (err error) {
+		listener, err = net.Listen("tcp", netip.AddrPortFrom(n.Address, 0).String())
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			fmt.Fprintln(conn, "switch")
+			conn.Close()
+		}
+	}()
+	published, err := n.Publish(listener.Addr().(*net.TCPAddr).AddrPort())
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("tcp", published.Address.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil || line != "switch\n" {
+		t.Errorf("through the loopback came %q, %v", line, err)
 	}
 }

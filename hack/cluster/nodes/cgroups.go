@@ -59,10 +59,16 @@ func findHierarchies() (*hierarchies, error) {
 	}
 	if h.unified != "" {
 		h.v1 = nil // as kubelet, containerd and runc decide
-	} else if !slices.ContainsFunc(h.v1, func(one machine.Hierarchy) bool { return one.Name == "memory" }) {
-		return nil, errors.New("kubelets need control groups with the memory controller: none are mounted below /sys/fs/cgroup")
 	}
 	return h, nil
+}
+
+// suffice says whether kubelets can run with them.
+func (h *hierarchies) suffice() error {
+	if h.unified == "" && !slices.ContainsFunc(h.v1, func(one machine.Hierarchy) bool { return one.Name == "memory" }) {
+		return errors.New("kubelets need control groups with the memory controller: none are mounted")
+	}
+	return nil
 }
 
 func controllers(group string) []string {
@@ -131,23 +137,6 @@ func set(path, value string) error {
 	}
 	_, err = file.WriteString(value)
 	return errors.Join(err, file.Close())
-}
-
-// freeze stops or continues every process of the machine at once.
-func freeze(c machine.Cgroups, frozen bool) error {
-	if c.Unified != "" {
-		value := map[bool]string{true: "1", false: "0"}[frozen]
-		return set(filepath.Join(c.Unified, "cgroup.freeze"), value)
-	}
-	value := map[bool]string{true: "FROZEN", false: "THAWED"}[frozen]
-	for _, h := range c.Hierarchies {
-		path := filepath.Join(h.Group, "freezer.state")
-		err := set(path, value)
-		if !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	return errors.New("this machine has no freezer control group")
 }
 
 // removeLimit is more than the kernel takes to finish what it killed.

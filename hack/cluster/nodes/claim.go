@@ -10,6 +10,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -64,6 +65,28 @@ func Sweep(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// Clear is Sweep, and deletes the disks and images that a killed cluster has
+// left in dir. It does nothing where there have been no nodes.
+func Clear(ctx context.Context, dir string) error {
+	if _, err := os.Stat(filepath.Join(dir, "nodes")); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	lock, err := claim(ctx, dir)
+	if err != nil {
+		return err
+	}
+	h, err := findHierarchies()
+	if err != nil {
+		return errors.Join(err, lock.Unlock())
+	}
+	errs := []error{h.remove(ctx, claimName(dir)), os.RemoveAll(filepath.Join(dir, "images"))}
+	disks, err := filepath.Glob(filepath.Join(dir, "nodes", "*", "disk"))
+	for _, disk := range disks {
+		errs = append(errs, os.RemoveAll(disk))
+	}
+	return errors.Join(append(errs, err, lock.Unlock(), Sweep(ctx))...)
 }
 
 // ours are the names of our control groups.

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
@@ -69,7 +70,11 @@ func Up(ctx context.Context, options Options) (*Cluster, error) {
 }
 
 func (c *Cluster) boot(ctx context.Context) (err error) {
+	start := time.Now()
 	if c.hierarchies, err = findHierarchies(); err != nil {
+		return err
+	}
+	if err := c.hierarchies.suffice(); err != nil {
 		return err
 	}
 	if c.claim, err = claim(ctx, c.Dir); err != nil {
@@ -89,10 +94,26 @@ func (c *Cluster) boot(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if c.options.ReferenceCNI {
-		return c.WaitReady(ctx)
+	if err := c.awaitAccount(ctx); err != nil {
+		return err
 	}
-	return c.WaitBooted(ctx)
+	await, state := c.WaitBooted, "up, and Ready once a pod network is installed"
+	if c.options.ReferenceCNI {
+		await, state = c.WaitReady, "Ready"
+	}
+	if err := await(ctx); err != nil {
+		return err
+	}
+	c.say("%d nodes: %s, %s after the beginning", c.options.Count, state, time.Since(start).Round(100*time.Millisecond))
+	return nil
+}
+
+// awaitAccount waits until pods can be made in the default namespace.
+func (c *Cluster) awaitAccount(ctx context.Context) error {
+	return c.poll(ctx, "the default service account", func(ctx context.Context) error {
+		_, err := c.clients.CoreV1().ServiceAccounts(metav1.NamespaceDefault).Get(ctx, "default", metav1.GetOptions{})
+		return err
+	})
 }
 
 // prepare makes folders, and the programs that are ours.

@@ -59,6 +59,7 @@ func (c *Cluster) AddNode(ctx context.Context, name string) (*Node, error) {
 			return nil, err
 		}
 	}
+	c.say("%s: switched on, %s", name, join(n.Addresses()))
 	return n, n.Start(ctx)
 }
 
@@ -145,7 +146,7 @@ func (n *Node) Stop(ctx context.Context) error {
 		return err
 	}
 	if n.paused {
-		if err := freeze(n.cgroups, false); err != nil {
+		if err := freeze(ctx, n.cgroups, false); err != nil {
 			return fmt.Errorf("thawing %s: %w", n.Name, err)
 		}
 		n.paused = false
@@ -200,18 +201,18 @@ func (n *Node) Join() error {
 }
 
 // Pause stops every process of the node, as when a virtual machine's host hangs.
-func (n *Node) Pause() error { return n.setPaused(true) }
+func (n *Node) Pause(ctx context.Context) error { return n.setPaused(ctx, true) }
 
 // Resume lets them go on.
-func (n *Node) Resume() error { return n.setPaused(false) }
+func (n *Node) Resume(ctx context.Context) error { return n.setPaused(ctx, false) }
 
-func (n *Node) setPaused(paused bool) error {
+func (n *Node) setPaused(ctx context.Context, paused bool) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if !n.on() {
 		return fmt.Errorf("%s: %w", n.Name, errOff)
 	}
-	if err := freeze(n.cgroups, paused); err != nil {
+	if err := freeze(ctx, n.cgroups, paused); err != nil {
 		return fmt.Errorf("pausing or resuming %s: %w", n.Name, err)
 	}
 	n.paused = paused
