@@ -153,21 +153,27 @@ func annotated(plural string, do request) request {
 	}
 }
 
-var definitionPolicies = []policyRule{{
-	policy: "selvage-crds-stay",
-	message: "deleting this CRD deletes the record of who owns which address, while pods use them. " +
-		"Take the nodes out of the network first; then annotate the CRD net.selvage.dev/break-glass=REASON, which needs the verb break-glass",
-	refuses: []deed{
-		{admin, "deleting addresspools", deletesDefinition("addresspools")},
-		{admin, "deleting addressranges", deletesDefinition("addressranges")},
-		{admin, "deleting peers", deletesDefinition("peers")},
-		{admin, "deleting peerremovals", deletesDefinition("peerremovals")},
-		{admin, "deleting all definitions", func(ctx context.Context, c client.Client) error {
-			return c.DeleteAllOf(ctx, &apiextensionsv1.CustomResourceDefinition{})
-		}},
-		{bystander, "breaking the glass without the verb", annotated("peers", deletesDefinition("peers"))},
-	},
-	passes: []deed{
-		{admin, "a broken glass", annotated("peers", deletesDefinition("peers", client.DryRunAll))},
-	},
-}}
+// The scene has objects of every kind: none may go.
+var definitionPolicies = []policyRule{
+	kindStays("addresspools", "AddressPool default still exists"),
+	kindStays("addressranges", "still exists: pods may use its addresses"),
+	kindStays("peerremovals", "PeerRemoval host3 still exists"),
+	kindStays("peers", "still exists: its node is in the network"),
+}
+
+func kindStays(plural, says string) policyRule {
+	return policyRule{
+		policy: "selvage-" + plural + "-crd-stays", message: "there still are " + plural + ", and deleting their CRD deletes them", says: says,
+		refuses: []deed{
+			{admin, "deleting " + plural, deletesDefinition(plural)},
+			{admin, "deleting all definitions, " + plural + " among them", func(ctx context.Context, c client.Client) error {
+				return c.DeleteAllOf(ctx, &apiextensionsv1.CustomResourceDefinition{},
+					client.MatchingFields{"metadata.name": plural + ".net.selvage.dev"})
+			}},
+			{bystander, "breaking the glass without the verb", annotated(plural, deletesDefinition(plural))},
+		},
+		passes: []deed{
+			{admin, "a broken glass", annotated(plural, deletesDefinition(plural, client.DryRunAll))},
+		},
+	}
+}
