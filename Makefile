@@ -43,6 +43,10 @@ demo: ## The story on this machine: three hosts, one fire, one heir (root, or a 
 test: ## Every test that runs within minutes, on a real API server and a real kernel (root)
 	hack/test.sh
 
+.PHONY: e2e
+e2e: ## Selvage installed on real nodes: kubelets, containerd, real pods (root)
+	hack/e2e.sh
+
 .PHONY: bench
 bench: ## Measure allocation, CNI ADD and DEL beside bridge+host-local; writes bench/results.txt
 	hack/bench.sh

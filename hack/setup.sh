@@ -13,6 +13,8 @@ needs make make
 needs gcc gcc libc6-dev # the race detector is linked with it
 needs ip iproute2
 needs iptables iptables # portmap calls it
+needs nft nftables # kube-proxy calls it
+needs runc runc    # containerd calls it
 # The plugins that follow ours in a chain.
 needs /usr/lib/cni/portmap containernetworking-plugins
 

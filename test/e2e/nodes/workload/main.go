@@ -27,7 +27,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	root := &cobra.Command{Use: "workload", Short: "What runs in the pods of the tests", SilenceUsage: true}
-	root.AddCommand(serveCommand(), askCommand(), flowCommand())
+	root.AddCommand(serveCommand(), askCommand(), flowCommand(), enoughCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		os.Exit(1)
 	}
@@ -73,4 +73,11 @@ func flowCommand() *cobra.Command {
 	cmd.Flags().StringVar(&f.stop, "until", "", "stop when this file exists, too")
 	cmd.Flags().DurationVar(&f.grace, "grace", defaultPatience, "how long to wait for the last answers")
 	return cmd
+}
+
+func enoughCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "enough FILE", Short: "End the flow that waits for this file", Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error { return os.WriteFile(args[0], nil, 0o600) },
+	}
 }

@@ -1,0 +1,103 @@
+// Copyright The Selvage Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package stage
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+
+	"github.com/selvage-net/selvage/hack/images/oci"
+)
+
+// Workload is the image that the pods of the tests run.
+const Workload = "localhost/selvage-workload:dev"
+
+// buildImages builds Selvage's images, that of the tests' pods, and
+// kubectl-selvage.
+func (s *Stage) buildImages(ctx context.Context) ([]string, error) {
+	fmt.Fprintln(s.options.Out, "building the images")
+	source, err := filepath.Abs(s.options.Source)
+	if err != nil {
+		return nil, err
+	}
+	s.options.Source = source
+	out := filepath.Join(s.work, "images")
+	for _, args := range [][]string{
+		{"run", "./hack/images", "--architectures", runtime.GOARCH, "--out", out},
+		{"build", "-trimpath", "-o", s.work, "./cmd/kubectl-selvage", "./test/e2e/nodes/workload"},
+	} {
+		cmd := exec.CommandContext(ctx, "go", args...)
+		cmd.Dir, cmd.Env = source, append(os.Environ(), "CGO_ENABLED=0")
+		if _, err := run(cmd); err != nil {
+			return nil, err
+		}
+	}
+	workload := filepath.Join(out, "workload.tar")
+	_, err = oci.Write(workload, oci.Image{Ref: Workload, Entrypoint: []string{"/workload"}}, []oci.Platform{{
+		Architecture: runtime.GOARCH, Files: []oci.File{{Path: "/workload", Source: filepath.Join(s.work, "workload")}},
+	}})
+	if err != nil {
+		return nil, err
+	}
+	return []string{filepath.Join(out, "selvage-controller.tar"), filepath.Join(out, "selvage-agent.tar"), workload}, nil
+}
+
+// overlay is config/default with short waits.
+const overlay = `apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+resources: [%s]
+patches:
+  - target: {kind: DaemonSet, name: selvage-agent}
+    patch: |
+      - {op: add, path: /spec/template/spec/containers/0/args/-, value: --lease-duration=%s}
+  - target: {kind: Deployment, name: selvage-controller}
+    patch: |
+      - {op: add, path: /spec/template/spec/containers/0/args/-, value: --grace-period=%s}
+`
+
+// install applies config/default and the pool, and waits until every node is
+// Ready and every peer in the network.
+func (s *Stage) install(ctx context.Context) error {
+	fmt.Fprintln(s.options.Out, "installing Selvage")
+	dir := filepath.Join(s.work, "overlay")
+	relative, err := filepath.Rel(dir, filepath.Join(s.options.Source, "config/default"))
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	text := fmt.Sprintf(overlay, relative, Lease, Grace)
+	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(text), 0o600); err != nil {
+		return err
+	}
+	for _, args := range [][]string{
+		{"apply", "--kustomize", dir},
+		{"wait", "--for=condition=Established", "--timeout=60s", "crd/addresspools.net.selvage.dev"},
+		{"apply", "--kustomize", filepath.Join(s.options.Source, "config/pool")},
+		{"--namespace", Namespace, "rollout", "status", "daemonset/selvage-agent", "--timeout=180s"},
+		{"--namespace", Namespace, "rollout", "status", "deployment/selvage-controller", "--timeout=180s"},
+		{"wait", "--for=condition=Ready", "--timeout=60s", "peers", "--all"},
+	} {
+		if _, err := s.Kubectl(ctx, args...); err != nil {
+			return fmt.Errorf("%w\n%s", err, s.describe(ctx))
+		}
+	}
+	return s.WaitReady(ctx)
+}
+
+// describe says how things stand.
+func (s *Stage) describe(ctx context.Context) string {
+	text, err := s.Kubectl(ctx, "get", "--all-namespaces", "nodes,pods,peers,addressranges,peerremovals", "--output=wide")
+	if err != nil {
+		return err.Error()
+	}
+	return text
+}
