@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -36,7 +37,9 @@ type parts struct {
 	kernel   *datapath.Kernel
 	store    *membership.Store
 	registry *prometheus.Registry
-	log      *slog.Logger
+	// told: whoever asked at the control socket knows that this node remains.
+	told atomic.Bool
+	log  *slog.Logger
 }
 
 // assemble opens the state directory and the kernel. The API server need not

@@ -12,6 +12,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"time"
 
@@ -22,7 +23,8 @@ import (
 // controlSocket is the running agent's, in the run directory: for root alone.
 const controlSocket = "agent.sock"
 
-// serveControl answers reset.
+// serveControl answers reset. One that leaves without an agent answers too, so
+// that it can be told to stay.
 func (p *parts) serveControl(ctx context.Context, path string, kept *installation.Installation) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("the agent's socket: %w", err)
@@ -34,8 +36,9 @@ func (p *parts) serveControl(ctx context.Context, path string, kept *installatio
 	if err := os.Chmod(path, 0o600); err != nil {
 		return errors.Join(fmt.Errorf("the agent's socket: %w", err), listener.Close())
 	}
-	answer := func(w http.ResponseWriter) {
+	answer := func(w http.ResponseWriter, cancelled bool) {
 		now := p.agent.Progress()
+		now.Cancelled = cancelled
 		if now.Left {
 			if err := kept.Remove(); err != nil {
 				http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -44,12 +47,21 @@ func (p *parts) serveControl(ctx context.Context, path string, kept *installatio
 		}
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(now)
+		if sure, _ := remains(now, now.Peer); sure {
+			_ = http.NewResponseController(w).Flush()
+			p.told.Store(true)
+		}
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /progress", func(w http.ResponseWriter, _ *http.Request) { answer(w) })
+	mux.HandleFunc("GET /progress", func(w http.ResponseWriter, _ *http.Request) { answer(w, false) })
 	mux.HandleFunc("POST /leave", func(w http.ResponseWriter, r *http.Request) {
-		p.agent.Leave(r.URL.Query().Get("pods") == "cut-off")
-		answer(w)
+		q := r.URL.Query()
+		stands := p.agent.Leave(q.Get("by"), q.Get("pods") == "cut-off")
+		answer(w, !stands)
+	})
+	mux.HandleFunc("POST /stay", func(w http.ResponseWriter, _ *http.Request) {
+		p.agent.Stay()
+		answer(w, false)
 	})
 	return serveOn(ctx, listener, mux)
 }
@@ -57,35 +69,51 @@ func (p *parts) serveControl(ctx context.Context, path string, kept *installatio
 // errNoAgent says that no agent answers at the socket.
 var errNoAgent = errors.New("no agent runs here")
 
-// askLeave tells the running agent to leave. It is asked for again and again,
-// so that an agent that was started meanwhile knows of it too.
-func askLeave(ctx context.Context, path string, cutOff bool) (membership.Progress, error) {
+// control is the socket of the agent that runs here.
+type control string
+
+// leave tells it to leave. It is asked for again and again, so that an agent
+// that was started meanwhile knows of it too.
+func (c control) leave(ctx context.Context, by string, cutOff bool) (membership.Progress, error) {
+	query := url.Values{"by": {by}}
+	if cutOff {
+		query.Set("pods", "cut-off")
+	}
+	return c.call(ctx, http.MethodPost, "/leave?"+query.Encode())
+}
+
+// stay tells it to stay.
+func (c control) stay(ctx context.Context) (membership.Progress, error) {
+	return c.call(ctx, http.MethodPost, "/stay")
+}
+
+func (c control) progress(ctx context.Context) (membership.Progress, error) {
+	return c.call(ctx, http.MethodGet, "/progress")
+}
+
+func (c control) call(ctx context.Context, method, what string) (membership.Progress, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", path)
+		return (&net.Dialer{}).DialContext(ctx, "unix", string(c))
 	}
 	transport := &http.Transport{DialContext: dial, DisableKeepAlives: true}
-	url := "http://agent/leave"
-	if cutOff {
-		url += "?pods=cut-off"
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, nil)
+	request, err := http.NewRequestWithContext(ctx, method, "http://agent"+what, nil)
 	if err != nil {
 		return membership.Progress{}, err
 	}
 	response, err := transport.RoundTrip(request)
 	if err != nil {
-		return membership.Progress{}, fmt.Errorf("%w (%s: %w)", errNoAgent, path, err)
+		return membership.Progress{}, fmt.Errorf("%w (%s: %w)", errNoAgent, string(c), err)
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
 		said, _ := io.ReadAll(io.LimitReader(response.Body, 1<<12))
-		return membership.Progress{}, fmt.Errorf("the agent at %s: %s", path, bytes.TrimSpace(said))
+		return membership.Progress{}, fmt.Errorf("the agent at %s: %s", string(c), bytes.TrimSpace(said))
 	}
 	var progress membership.Progress
 	if err := json.NewDecoder(io.LimitReader(response.Body, 1<<20)).Decode(&progress); err != nil {
-		return membership.Progress{}, fmt.Errorf("the agent's answer at %s: %w", path, err)
+		return membership.Progress{}, fmt.Errorf("the agent's answer at %s: %w", string(c), err)
 	}
 	return progress, nil
 }

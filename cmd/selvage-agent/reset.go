@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
@@ -24,8 +25,12 @@ import (
 // pollPeriod is how often reset looks how far the agent has come.
 const pollPeriod = 500 * time.Millisecond
 
+// tellFor is how long a reset that was cancelled stays there to tell so to who
+// has cancelled it, unless that one has been told.
+const tellFor = 10 * time.Second
+
 func newReset(o *options) *cobra.Command {
-	cutOff, stay := false, false
+	cutOff, stay, cancel := false, false, false
 	cmd := &cobra.Command{
 		Use:   "reset",
 		Short: "Leave the network for good, and wait until that is safe",
@@ -35,8 +40,11 @@ this kernel, that it was a member. An agent that is started afterwards starts
 from scratch.
 
 It works with the agent that runs here, or by itself if none does. Pods that
-hold addresses hold it up: drain the node first, or cut them off. Interrupted
-before the ranges move, it is undone by starting the agent again.
+hold addresses hold it up: drain the node first, or cut them off.
+
+Until the ranges move it can be undone: by --cancel, which also ends a reset
+that waits elsewhere on this machine, or, if neither that nor an agent runs, by
+starting the agent again.
 
 The CNI plugin and its configuration go too, from the folders that the agent
 that runs was told of, or else this command.`,
@@ -45,9 +53,15 @@ that runs was told of, or else this command.`,
   selvage-agent reset --node-name=host3
 
   # Leave at once, whatever runs here:
-  selvage-agent reset --node-name=host3 --cut-off-pods`,
+  selvage-agent reset --node-name=host3 --cut-off-pods
+
+  # Remain in the network after all:
+  selvage-agent reset --node-name=host3 --cancel`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if cancel {
+				return cancelReset(cmd.Context(), o, cmd.OutOrStdout())
+			}
 			if stay {
 				return resetAndStay(cmd.Context(), o, cutOff, cmd.OutOrStdout())
 			}
@@ -57,6 +71,9 @@ that runs was told of, or else this command.`,
 	cmd.Flags().BoolVar(&cutOff, "cut-off-pods", false, "cut off the pods that are left, instead of waiting for a drain")
 	cmd.Flags().BoolVar(&stay, "stay", false, "afterwards stay, and be ready at --health-probe-bind-address: "+
 		"so a DaemonSet of this command is rolled out once all its nodes have left")
+	cmd.Flags().BoolVar(&cancel, "cancel", false, "remain in the network, as long as no range has moved")
+	cmd.MarkFlagsMutuallyExclusive("cancel", "cut-off-pods")
+	cmd.MarkFlagsMutuallyExclusive("cancel", "stay")
 	return cmd
 }
 
@@ -104,13 +121,14 @@ func (p *progress) show(now membership.Progress) {
 func reset(ctx context.Context, o *options, cutOff bool, out io.Writer) error {
 	shown := &progress{out: out}
 	path := filepath.Join(o.runDir, controlSocket)
+	by := uuid.NewString()
 	for {
-		now, err := askLeave(ctx, path, cutOff)
+		now, err := control(path).leave(ctx, by, cutOff)
 		if errors.Is(err, errNoAgent) {
 			if err := ctx.Err(); err != nil {
 				return interrupted(err)
 			}
-			err = resetAlone(ctx, o, cutOff, shown)
+			err = resetAlone(ctx, o, by, cutOff, shown)
 			if err == nil {
 				err = o.cleanUp()
 			}
@@ -121,6 +139,9 @@ func reset(ctx context.Context, o *options, cutOff bool, out io.Writer) error {
 		}
 		if err != nil {
 			return err
+		}
+		if now.Cancelled {
+			return errCancelled
 		}
 		if now.Left {
 			fmt.Fprintln(out, "left the network: to join anew, start the agent again")
@@ -136,8 +157,10 @@ func reset(ctx context.Context, o *options, cutOff bool, out io.Writer) error {
 }
 
 func interrupted(err error) error {
-	return fmt.Errorf("interrupted before this node had left (%w): say it again to go on, or restart the agent to cancel as long as no range has moved", err)
+	return fmt.Errorf("interrupted before this node had left (%w): say it again to go on, or with --cancel to remain, as long as no range has moved", err)
 }
+
+var errCancelled = errors.New("cancelled, by selvage-agent reset --cancel: this node has not left")
 
 // cleanUp takes away what an agent leaves for the next one: the plugin, and
 // what is in the run directory.
@@ -152,7 +175,7 @@ func (o *options) cleanUp() error {
 }
 
 // resetAlone leaves without an agent that runs: it is one, that serves nobody.
-func resetAlone(ctx context.Context, o *options, cutOff bool, shown *progress) error {
+func resetAlone(ctx context.Context, o *options, by string, cutOff bool, shown *progress) error {
 	if err := o.validate(); err != nil {
 		return err
 	}
@@ -167,33 +190,48 @@ func resetAlone(ctx context.Context, o *options, cutOff bool, shown *progress) e
 	if err != nil {
 		return err
 	}
-	err = p.leaveAlone(ctx, cutOff, shown)
+	err = p.leaveAlone(ctx, o, by, cutOff, shown)
 	return errors.Join(err, p.close())
 }
 
-func (p *parts) leaveAlone(ctx context.Context, cutOff bool, shown *progress) (err error) {
-	running, stop := context.WithCancel(ctx)
-	if err := p.agent.Adopt(running); err != nil {
-		stop()
-		return err
+func (p *parts) leaveAlone(ctx context.Context, o *options, by string, cutOff bool, shown *progress) (err error) {
+	if err := os.MkdirAll(o.runDir, 0o755); err != nil {
+		return fmt.Errorf("making the run directory: %w", err)
 	}
-	p.agent.Leave(cutOff)
-	var agent errgroup.Group
-	agent.Go(func() error { return p.agent.Run(running) })
+	ctx, stop := context.WithCancel(ctx)
+	agent, running := errgroup.WithContext(ctx)
 	defer func() {
 		stop()
 		err = errors.Join(err, agent.Wait())
 	}()
+	if err := p.agent.Adopt(running); err != nil {
+		return err
+	}
+	p.agent.Leave(by, cutOff)
+	agent.Go(func() error { return p.agent.Run(running) })
+	agent.Go(func() error {
+		return p.serveControl(running, filepath.Join(o.runDir, controlSocket), o.installation(nil, nil))
+	})
+	deadline := time.Now().Add(tellFor)
 	for {
 		now := p.agent.Progress()
 		if now.Left {
 			fmt.Fprintln(shown.out, "left the network: to join anew, start the agent")
 			return nil
 		}
+		if !now.Leaving { // cancelled: until that holds, or cannot
+			sure, err := remains(now, now.Peer)
+			if err != nil || sure && (p.told.Load() || time.Now().After(deadline)) {
+				return errors.Join(errCancelled, err)
+			}
+			if !sure {
+				deadline = time.Now().Add(tellFor)
+			}
+		}
 		shown.show(now)
 		select {
-		case <-ctx.Done():
-			return interrupted(ctx.Err())
+		case <-running.Done():
+			return interrupted(running.Err())
 		case <-time.After(pollPeriod):
 		}
 	}

@@ -92,6 +92,8 @@ type Agent struct {
 	stance   atomic.Pointer[stance]
 	leader   atomic.Pointer[string]
 	leaving  atomic.Pointer[leaving]
+	wishes   wishes
+	staying  atomic.Bool
 
 	// What follows is the loop's own.
 	row      Row
@@ -138,6 +140,8 @@ type stance struct {
 	// waiting says what is being waited for, and what would end it.
 	waiting string
 	peerUID string
+	// removal is why this peer is being removed, while that can be cancelled.
+	removal string
 	left    bool
 }
 

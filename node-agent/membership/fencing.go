@@ -27,7 +27,9 @@ func (a *Agent) suspend(ctx context.Context, s *sight) error {
 	a.eager.Store(true)
 	refuse := fmt.Errorf("this node is being removed from the network (%s): nothing is allocated. To cancel: kubectl selvage cancel %s",
 		peer.Spec.Removal.Reason, a.Name)
-	a.settleStance(stance{refuse: refuse, waiting: a.stillWaiting(), peerUID: string(peer.UID)})
+	a.settleStance(stance{
+		refuse: refuse, waiting: a.stillWaiting(), peerUID: string(peer.UID), removal: string(peer.Spec.Removal.Reason),
+	})
 	if err := a.follow(ctx, s, peer); err != nil {
 		return err
 	}

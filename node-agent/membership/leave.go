@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -16,15 +17,58 @@ type leaving struct {
 	cutOff bool
 }
 
-// Leave has the agent leave the network for good. It may be said again. A
-// removal for it can be cancelled until ranges move: by starting an agent that
-// was not told to leave.
-func (a *Agent) Leave(cutOffPods bool) {
-	if was := a.leaving.Load(); was != nil && was.cutOff {
-		cutOffPods = true
+// wishes are who wishes to leave, by the names they give themselves, and whose
+// wish was taken back: who goes on asking after that is told so.
+type wishes struct {
+	sync.Mutex
+	open, cancelled map[string]bool
+}
+
+// Leave has the agent leave the network for good; by is who asks. It may be
+// said again. It reports whether that wish stands: Stay takes it back.
+func (a *Agent) Leave(by string, cutOffPods bool) bool {
+	a.wishes.Lock()
+	defer a.wishes.Unlock()
+	if a.wishes.cancelled[by] {
+		return false
 	}
-	a.leaving.Store(&leaving{cutOff: cutOffPods})
+	if a.wishes.open == nil {
+		a.wishes.open, a.wishes.cancelled = map[string]bool{}, map[string]bool{}
+	}
+	a.wishes.open[by] = true
+	was := a.leaving.Load()
+	a.leaving.Store(&leaving{cutOff: cutOffPods || was != nil && was.cutOff})
+	a.staying.Store(false)
 	a.lookSoon()
+	return true
+}
+
+// Stay takes back every wish to leave. The controller cancels the removal that
+// it began for it, unless ranges move already. Progress says how far that is.
+func (a *Agent) Stay() {
+	a.wishes.Lock()
+	defer a.wishes.Unlock()
+	for by := range a.wishes.open {
+		a.wishes.cancelled[by] = true
+	}
+	clear(a.wishes.open)
+	a.leaving.Store(nil)
+	a.staying.Store(true)
+	a.lookSoon()
+}
+
+// stayed ends a Stay once the API shows a Peer that neither leaves nor is being
+// removed: a removal that a controller was about to begin then fails, since it
+// rests on the Peer as it was. said is what was read, before the report.
+func (a *Agent) stayed(s *sight, said bool) error {
+	if !a.staying.Load() {
+		return nil
+	}
+	if !s.Consistent || said {
+		return errAgain
+	}
+	a.staying.Store(false)
+	return nil
 }
 
 // errLeft is the gate's answer after a reset.
@@ -93,16 +137,23 @@ type Progress struct {
 	Refused string `json:"refused,omitempty"`
 	// Waiting says what is waited for, and what would end it.
 	Waiting string `json:"waiting,omitempty"`
+	// Removal is why it is being removed, if that can still be cancelled.
+	Removal string `json:"removal,omitempty"`
 	// Leaving: it was told to leave. Left: it has.
 	Leaving bool `json:"leaving,omitempty"`
 	Left    bool `json:"left,omitempty"`
+	// Staying: it was told to stay, and the API does not show that yet.
+	Staying bool `json:"staying,omitempty"`
+	// Cancelled, in an answer to a wish to leave: that was taken back.
+	Cancelled bool `json:"cancelled,omitempty"`
 }
 
 // Progress is how far the agent has come.
 func (a *Agent) Progress() Progress {
 	now := a.stance.Load()
 	p := Progress{
-		Row: now.row.String(), Peer: now.peerUID, Waiting: now.waiting, Leaving: a.leaving.Load() != nil, Left: now.left,
+		Row: now.row.String(), Peer: now.peerUID, Waiting: now.waiting, Removal: now.removal,
+		Leaving: a.leaving.Load() != nil, Left: now.left, Staying: a.staying.Load(),
 	}
 	if err := a.permit(); err != nil {
 		p.Refused = err.Error()

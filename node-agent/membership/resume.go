@@ -45,11 +45,15 @@ func (a *Agent) resume(ctx context.Context, s *sight) error {
 	if held != nil && !errors.As(held, &waiting) {
 		return held
 	}
+	said := peer.Status.Agent != nil && peer.Status.Agent.Leaving
 	if err := a.tell(ctx, s, peer, telling{suspended: a.trouble(now)}); err != nil {
 		return err
 	}
 	if held != nil {
 		return held
+	}
+	if err := a.stayed(s, said); err != nil {
+		return err
 	}
 	return a.echo(s)
 }

@@ -92,6 +92,17 @@ func TestWithController(t *testing.T) {
 	}
 	eventually(t, "pods to reach each other", func() error { return x.reaches(z2) })
 
+	// Leaving waits for the pod; it is cancelled, then said again and forced.
+	member := s.peer(b.node)
+	leaves := s.beside(b)
+	s.awaitPeer(b.node, "the controller to have begun its removal", func(p *v1alpha1.Peer) bool { return p.Status.Phase == v1alpha1.PhaseFencing })
+	s.beside(b, "--cancel").expect(true, "this node remains in the network")
+	if now := s.peer(b.node); now.UID != member.UID || now.Spec.Removal != nil || now.Status.Agent.Leaving {
+		t.Errorf("cancelled, and it is %+v %+v", now.Spec, now.Status)
+	}
+	leaves.expect(false, "cancelled")
+	b.awaitPod()
+
 	out, err := b.runAgent(t.Context(), append([]string{"reset"}, append(b.flags(), "--cut-off-pods")...)...)
 	if err != nil || !strings.Contains(out, "left the network") {
 		t.Errorf("reset: %v: %s", err, out)
