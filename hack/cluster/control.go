@@ -73,6 +73,14 @@ func control(up *nodes.Cluster) http.Handler {
 		}
 		answer(w, up.LoadImage(r.Context(), asked.Archive, asked.Nodes...))
 	})
+	mux.HandleFunc("POST /collect", func(w http.ResponseWriter, r *http.Request) {
+		var dir string
+		if err := json.NewDecoder(r.Body).Decode(&dir); err != nil {
+			answer(w, err)
+			return
+		}
+		answer(w, up.Collect(r.Context(), dir))
+	})
 	return mux
 }
 

@@ -57,7 +57,7 @@ func newCommand() *cobra.Command {
 	}
 	cmd.PersistentFlags().StringVar(&c.dir, "dir", "", "where its data and logs are: several clusters need several (default ~/.cache/selvage/cluster)")
 	cmd.AddCommand(c.up(), c.down(), c.status(), c.kubectl(), c.serve(), binaries(),
-		c.node(), c.loadImage(), c.exec(), c.logs())
+		c.node(), c.loadImage(), c.exec(), c.logs(), c.collect())
 	return cmd
 }
 

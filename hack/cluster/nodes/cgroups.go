@@ -147,24 +147,46 @@ const removeLimit = 20 * time.Second
 func (h *hierarchies) remove(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, removeLimit)
 	defer cancel()
+	var last error
+	err := wait.PollUntilContextCancel(ctx, 20*time.Millisecond, true, func(context.Context) (bool, error) {
+		last = h.tryRemove(name)
+		return last == nil, nil
+	})
+	if err != nil {
+		return fmt.Errorf("removing the control groups %s: %w", name, errors.Join(err, last))
+	}
+	return nil
+}
+
+// tryRemove kills and thaws in all hierarchies first: what is killed in one may
+// be frozen in another.
+func (h *hierarchies) tryRemove(name string) error {
+	var trees [][]string
 	for _, point := range h.points() {
-		root := filepath.Join(point, name)
-		var last error
-		err := wait.PollUntilContextCancel(ctx, 20*time.Millisecond, true, func(context.Context) (bool, error) {
-			last = removeTree(root)
-			return last == nil, nil
-		})
+		groups, err := tree(filepath.Join(point, name))
 		if err != nil {
-			return fmt.Errorf("removing the control group %s: %w", root, errors.Join(err, last))
+			return err
+		}
+		for _, group := range groups {
+			if err := killGroup(group); err != nil {
+				return err
+			}
+		}
+		trees = append(trees, groups)
+	}
+	for _, groups := range trees {
+		for _, group := range slices.Backward(groups) {
+			if err := os.Remove(group); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// removeTree tries once, children first.
-func removeTree(root string) error {
-	var groups []string
-	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+// tree lists a group and those below it, parents first.
+func tree(root string) (groups []string, err error) {
+	err = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil // gone by itself
 		}
@@ -173,21 +195,7 @@ func removeTree(root string) error {
 		}
 		return err
 	})
-	if err != nil {
-		return err
-	}
-	for _, group := range groups {
-		if err := killGroup(group); err != nil {
-			return err
-		}
-	}
-	slices.Reverse(groups)
-	for _, group := range groups {
-		if err := os.Remove(group); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	return nil
+	return groups, err
 }
 
 func killGroup(group string) error {
