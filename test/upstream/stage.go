@@ -1,0 +1,156 @@
+// Copyright The Selvage Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/selvage-net/selvage/hack/cluster/controlplane"
+	"github.com/selvage-net/selvage/hack/cluster/nodes"
+	"github.com/selvage-net/selvage/test/upstream/images"
+	"github.com/selvage-net/selvage/test/upstream/programs"
+)
+
+// The pod networks.
+const (
+	selvage   = "selvage"
+	reference = "reference"
+)
+
+const nodeCount = 3
+
+// podRanges hold Selvage's pools: config/pool and the IPv6 one of
+// config/samples.
+var podRanges = []netip.Prefix{netip.MustParsePrefix("10.32.0.0/12"), netip.MustParsePrefix("fd00:10::/48")}
+
+// stage is the cluster that is tested.
+type stage struct {
+	*options
+	out      io.Writer
+	programs programs.Paths
+	cluster  *nodes.Cluster
+	source   string
+}
+
+// up boots the cluster, installs the pod network as a person would, and waits
+// until pods can be served.
+func (s *stage) up(ctx context.Context) (err error) {
+	if s.source, err = controlplane.SourceDir(); err != nil {
+		return err
+	}
+	options := nodes.Options{
+		Dir: filepath.Join(s.dir, "cluster"), Count: nodeCount, Family: nodes.Dual, ProxyMode: s.proxyMode, Out: s.out,
+		ReferenceCNI: s.cni == reference,
+		// Tests of a loaded machine are not to lose nodes.
+		KubernetesTimings: true,
+	}
+	if s.cni == selvage {
+		options.PodRanges = podRanges
+	}
+	start := time.Now()
+	if s.cluster, err = nodes.Up(ctx, options); err != nil {
+		return err
+	}
+	if err := s.loadImages(ctx); err != nil {
+		return err
+	}
+	if s.cni == selvage {
+		if err := s.installSelvage(ctx); err != nil {
+			return err
+		}
+	}
+	if err := s.cluster.WaitReady(ctx); err != nil {
+		return err
+	}
+	// Tests of traffic that keeps to its zone want several.
+	for i, n := range s.cluster.Nodes() {
+		if err := s.kubectl(ctx, "label", "node", n.Name, fmt.Sprintf("topology.kubernetes.io/zone=zone%d", i+1)); err != nil {
+			return err
+		}
+	}
+	if err := s.installDNS(ctx); err != nil {
+		return err
+	}
+	fmt.Fprintf(s.out, "the cluster is ready after %s\n", time.Since(start).Round(time.Second))
+	return nil
+}
+
+func (s *stage) down(ctx context.Context) error {
+	if s.cluster == nil {
+		return nil
+	}
+	return s.cluster.Down(context.WithoutCancel(ctx))
+}
+
+func (s *stage) loadImages(ctx context.Context) error {
+	archives, err := images.Build(ctx, s.out, filepath.Join(s.dir, "images"), s.programs)
+	if err != nil {
+		return err
+	}
+	if s.cni == selvage {
+		// As in docs/install.md: make images.
+		dir := filepath.Join(s.source, "bin", "images")
+		cmd := exec.CommandContext(ctx, "go", "run", "./hack/images", "--out", dir)
+		cmd.Dir, cmd.Stdout, cmd.Stderr = s.source, s.out, s.out
+		if err := cmd.Run(); err != nil {
+			return fmt.Errorf("building Selvage's images: %w", err)
+		}
+		archives = append(archives, filepath.Join(dir, "selvage-controller.tar"), filepath.Join(dir, "selvage-agent.tar"))
+	}
+	fmt.Fprintf(s.out, "loading %d images into the nodes …\n", len(archives))
+	for _, archive := range archives {
+		if err := s.cluster.LoadImage(ctx, archive); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// installSelvage does what docs/install.md says.
+func (s *stage) installSelvage(ctx context.Context) error {
+	fmt.Fprintf(s.out, "installing Selvage: kubectl apply -k config/default …\n")
+	for _, step := range [][]string{
+		{"apply", "-k", filepath.Join(s.source, "config", "default")},
+		{"wait", "--for=condition=Established", "--timeout=1m", "crd/addresspools.net.selvage.dev"},
+		{"apply", "-k", filepath.Join(s.source, "config", "pool")},
+		{"apply", "-f", filepath.Join(s.source, "config", "samples", "net_v1alpha1_addresspool_ipv6.yaml")},
+		{"-n", "selvage-system", "rollout", "status", "--timeout=3m", "daemonset/selvage-agent"},
+		{"-n", "selvage-system", "rollout", "status", "--timeout=3m", "deployment/selvage-controller"},
+	} {
+		if err := s.kubectl(ctx, step...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *stage) installDNS(ctx context.Context) error {
+	manifest := filepath.Join(s.source, "test", "upstream", "coredns.yaml")
+	if err := s.kubectl(ctx, "apply", "-f", manifest); err != nil {
+		return err
+	}
+	return s.kubectl(ctx, "-n", "kube-system", "rollout", "status", "--timeout=3m", "deployment/coredns")
+}
+
+// kubectl runs it on the cluster. What it says goes to a log; only errors are
+// shown.
+func (s *stage) kubectl(ctx context.Context, args ...string) error {
+	cmd := exec.CommandContext(ctx, s.cluster.ControlPlane.Kubectl, args...)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+s.cluster.Kubeconfig)
+	if said, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, bytes.TrimSpace(said))
+	}
+	return nil
+}
