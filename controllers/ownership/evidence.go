@@ -24,14 +24,15 @@ func (d *decider) evidence(p *Peer) (Evidence, *hold) {
 		return "", holds("Sealing", 0, "%s has no lease: making a sealed one", p.Name)
 	}
 	if d.outOfService(p) {
-		// Two renewal intervals without a renewal, since the removal was known.
-		until := max(d.quietSince(p.Name), d.knownSince(p)) + 2*d.duration(p.Name)/3
+		// A taint may have been forgotten on a machine that runs, and for as
+		// long as its lease lasts that one may allocate.
+		until := d.runsOut(p.Name, 0)
 		if until <= d.now || !d.cfg.on(ruleOutOfService) {
 			d.seal(p.Name, removalMark(p), evidenceMark(p, NodeOutOfService))
 			return "", holds("Sealing", 0, "node %s is out of service: sealing its lease", p.Name)
 		}
 		if d.drain(p, until) == nil {
-			return "", holds("NodeOutOfService", until, "node %s is marked out of service: waiting to see that it renews its lease no more (%s left)", p.Name, left(until-d.now))
+			return "", holds("NodeOutOfService", until, "node %s is marked out of service: waiting for its lease to run out (%s left)", p.Name, left(until-d.now))
 		}
 		d.recheck(until)
 	}

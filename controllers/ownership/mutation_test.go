@@ -238,13 +238,7 @@ var mutants = map[string]struct {
 		snap := s.Store.Snapshot()
 		s.broken = append(s.broken, ownership.Check(&snap)...)
 	}, 1},
-	"OutOfService": {ownership.Fenced, func(s *stage) {
-		n, _ := s.Store.Node("host3")
-		n.OutOfService = true
-		s.Store.SetNode(n)
-		s.declare("host3", "host1")
-		s.passes()
-	}, 3},
+	"OutOfService": {ownership.Fenced, func(s *stage) { forgetTaint(s) }, 3},
 	"Kubelet": {"Kubelet", func(s *stage) {
 		h := s.Host("host3")
 		a, _ := s.Allocate(h)
@@ -325,6 +319,31 @@ func burn(s *stage, heir string) {
 	h.Silent = true
 	s.declare("host3", heir)
 	s.work(10, "host1", "host2")
+}
+
+// forgetTaint: host3 runs, with pods and with a taint that says it is off, and
+// is cut off from the API server as it is removed. It looks every five seconds,
+// at most so long, and returns when host3's ranges were given up.
+func forgetTaint(s *stage) (after time.Duration) {
+	h := s.Host("host3")
+	s.RenewSend(h)
+	s.RenewLand(h)
+	h.Cut = true
+	n, _ := s.Store.Node("host3")
+	n.OutOfService = true
+	s.Store.SetNode(n)
+	s.declare("host3", "host1")
+	for ; after < 3*time.Minute; after += 5 * time.Second {
+		s.Work(s.Host("host1"))
+		s.Work(s.Host("host2"))
+		s.Store.Beat("host3") // its kubelet reaches the API server
+		s.passes()
+		if s.phase("host3") == ownership.Transferring || s.phase("host3") == ownership.Removed {
+			return after
+		}
+		s.Tick(5 * time.Second)
+	}
+	return after
 }
 
 func unended(s *stage) []ownership.Violation {

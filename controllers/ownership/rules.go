@@ -57,7 +57,7 @@ const (
 	ruleTerm
 	// rulePoolOverlap: a pool that overlaps an accepted one is not accepted.
 	rulePoolOverlap
-	// ruleOutOfService: a forgotten taint is no evidence.
+	// ruleOutOfService: a taint alone is no evidence, the lease has to run out.
 	ruleOutOfService
 	// ruleKubelet: a lease's end alone fences no node whose kubelet is alive.
 	ruleKubelet

@@ -53,7 +53,6 @@ func (w *World) TakeWrite(h *Host) {
 		return
 	}
 	h.lease, h.until, h.Mode = got, sent+w.good(), Serving
-	h.renewed = w.Now
 	w.checkHolder(h)
 }
 
@@ -94,7 +93,6 @@ func (w *World) RenewLand(h *Host) {
 	if err != nil {
 		return
 	}
-	h.renewed = w.Now
 	if holderUID(r.want.Holder) == h.uid {
 		w.checkHolder(h)
 	}

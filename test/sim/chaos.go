@@ -235,7 +235,6 @@ func (c *Chaos) people(h *Host) {
 		if ok {
 			node.OutOfService = !node.OutOfService
 			w.Store.SetNode(node)
-			w.Lie(h.Name)
 			c.say("%s out of service: %t", h.Name, node.OutOfService)
 		}
 	case n < 15:

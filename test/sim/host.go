@@ -45,8 +45,6 @@ type Host struct {
 	// lease is what it last wrote; good until its own clock shows until.
 	lease ownership.Lease
 	until time.Duration
-	// renewed is when its last renewal landed.
-	renewed time.Duration
 	// taking is the Lease, or its absence, that was read to take it.
 	taking *ownership.Lease
 	// listed: the consistent LISTs that come after that have been made.

@@ -36,8 +36,8 @@ type World struct {
 	// Checks counts how often each invariant was checked.
 	Checks map[string]int
 
-	// lies are incarnations that were asserted to be down, or whose Node was
-	// marked out of service, while they ran: there a promise of people was broken.
+	// lies are incarnations that were asserted to be down while they ran: there
+	// a promise of people was broken.
 	lies   map[string]bool
 	minted int
 }
@@ -110,9 +110,6 @@ func (w *World) checkEvidence(p ownership.Peer) {
 		w.broken(ownership.Fenced, "Peer", p.Name, "Transferring, and its lease is not sealed")
 	}
 	h := w.Host(p.Name)
-	if h != nil && h.uid == p.UID && p.Result.Evidence == ownership.NodeOutOfService && w.Now-h.renewed >= w.Duration*6/10 {
-		w.lies[p.UID] = true // its taint is believed, as it misses two renewals
-	}
 	if h != nil && h.uid == p.UID && !w.lies[p.UID] && w.MayAllocate(h) {
 		w.broken(ownership.Fenced, "Peer", p.Name, "Transferring for %s, and it can still allocate", p.Result.Evidence)
 	}
@@ -197,8 +194,7 @@ func (w *World) CheckHolders() {
 	}
 }
 
-// Lie notes that a person has vouched for a machine that runs, or marked its
-// Node out of service.
+// Lie notes that a person has vouched for a machine that runs.
 func (w *World) Lie(name string) {
 	if h := w.Host(name); h != nil && h.On {
 		w.lies[h.uid] = true
