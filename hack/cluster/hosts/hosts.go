@@ -319,17 +319,24 @@ func (n *Namespace) configure(device string, addresses ...netip.Prefix) error {
 
 // Route sends packets for dst to a neighbour or, without one, asks for dst
 // itself on the host's cable.
-func (h *Host) Route(dst netip.Prefix, via netip.Addr) error {
-	uplink, err := h.link.LinkByName(uplinkName)
+func (h *Host) Route(dst netip.Prefix, via netip.Addr) error { return h.route(uplinkName, dst, via) }
+
+// Route makes the switch's namespace send to dst by way of a host.
+func (n *Net) Route(dst netip.Prefix, via netip.Addr) error {
+	return n.space.route(bridgeName, dst, via)
+}
+
+func (n *Namespace) route(device string, dst netip.Prefix, via netip.Addr) error {
+	link, err := n.link.LinkByName(device)
 	if err != nil {
-		return fmt.Errorf("finding the cable of %s: %w", h.Name, err)
+		return fmt.Errorf("finding %s of %s: %w", device, n.Name, err)
 	}
 	route := &netlink.Route{
 		Dst:       &net.IPNet{IP: dst.Addr().AsSlice(), Mask: net.CIDRMask(dst.Bits(), dst.Addr().BitLen())},
-		LinkIndex: uplink.Attrs().Index, Gw: via.AsSlice(),
+		LinkIndex: link.Attrs().Index, Gw: via.AsSlice(),
 	}
-	if err := h.link.RouteReplace(route); err != nil {
-		return fmt.Errorf("routing %s on %s: %w", dst, h.Name, err)
+	if err := n.link.RouteReplace(route); err != nil {
+		return fmt.Errorf("routing %s on %s: %w", dst, n.Name, err)
 	}
 	return nil
 }

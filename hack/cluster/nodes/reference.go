@@ -55,8 +55,14 @@ func (n *Node) routeToOthers() error {
 	return nil
 }
 
-// routeTo gives all others the routes to a new node's pods.
+// routeTo gives all others the routes to a new node's pods: also the machine of
+// the API server, which pods talk to.
 func (c *Cluster) routeTo(n *Node) error {
+	for i, subnet := range n.subnets() {
+		if err := c.network.Route(subnet, n.Addresses()[i]); err != nil {
+			return err
+		}
+	}
 	for _, other := range c.Nodes() {
 		if other.State() == "off" {
 			continue // it gets them when it starts
