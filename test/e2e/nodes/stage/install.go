@@ -62,26 +62,36 @@ patches:
       - {op: add, path: /spec/template/spec/containers/0/args/-, value: --grace-period=%s}
 `
 
+// pool is config/pool with small ranges, so that nodes grow and use what they
+// inherit.
+const pool = `apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+resources: [%s]
+patches:
+  - target: {kind: AddressPool, name: default}
+    patch: |
+      - {op: replace, path: /spec/rangePrefixLength, value: %d}
+`
+
+// RangePrefixLength is that of a node's first range: 32 addresses.
+const RangePrefixLength = 27
+
 // install applies config/default and the pool, and waits until every node is
 // Ready and every peer in the network.
 func (s *Stage) install(ctx context.Context) error {
 	fmt.Fprintln(s.options.Out, "installing Selvage")
-	dir := filepath.Join(s.work, "overlay")
-	relative, err := filepath.Rel(dir, filepath.Join(s.options.Source, "config/default"))
+	all, err := s.kustomization("default", overlay, Lease, Grace)
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	text := fmt.Sprintf(overlay, relative, Lease, Grace)
-	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(text), 0o600); err != nil {
+	addresses, err := s.kustomization("pool", pool, RangePrefixLength)
+	if err != nil {
 		return err
 	}
 	for _, args := range [][]string{
-		{"apply", "--kustomize", dir},
+		{"apply", "--kustomize", all},
 		{"wait", "--for=condition=Established", "--timeout=60s", "crd/addresspools.net.selvage.dev"},
-		{"apply", "--kustomize", filepath.Join(s.options.Source, "config/pool")},
+		{"apply", "--kustomize", addresses},
 		{"--namespace", Namespace, "rollout", "status", "daemonset/selvage-agent", "--timeout=180s"},
 		{"--namespace", Namespace, "rollout", "status", "deployment/selvage-controller", "--timeout=180s"},
 		{"wait", "--for=condition=Ready", "--timeout=60s", "peers", "--all"},
@@ -91,6 +101,20 @@ func (s *Stage) install(ctx context.Context) error {
 		}
 	}
 	return s.WaitReady(ctx)
+}
+
+// kustomization makes an overlay of a folder of config, as a person would.
+func (s *Stage) kustomization(of, text string, values ...any) (string, error) {
+	dir := filepath.Join(s.work, of)
+	relative, err := filepath.Rel(dir, filepath.Join(s.options.Source, "config", of))
+	if err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	text = fmt.Sprintf(text, append([]any{relative}, values...)...)
+	return dir, os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(text), 0o600)
 }
 
 // describe says how things stand.
