@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -30,16 +31,20 @@ type hierarchies struct {
 	unified string              // the mount point of version 2, if that has the controllers
 }
 
-// findHierarchies reads them, as proc(5) has it: the fields after the hyphen
-// are type, source and super options.
 func findHierarchies() (*hierarchies, error) {
 	file, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
 		return nil, fmt.Errorf("reading the mounts: %w", err)
 	}
 	defer file.Close()
+	return parseHierarchies(file, controllers), nil
+}
+
+// parseHierarchies reads lines as proc(5) has them: the fields after the hyphen
+// are type, source and super options.
+func parseHierarchies(mounts io.Reader, controllers func(string) []string) *hierarchies {
 	h := &hierarchies{}
-	for lines := bufio.NewScanner(file); lines.Scan(); {
+	for lines := bufio.NewScanner(mounts); lines.Scan(); {
 		before, after, _ := strings.Cut(lines.Text(), " - ")
 		mount, kind := strings.Fields(before), strings.Fields(after)
 		if len(mount) < 5 || len(kind) < 3 {
@@ -47,10 +52,10 @@ func findHierarchies() (*hierarchies, error) {
 		}
 		switch point := mount[4]; kind[0] {
 		case "cgroup":
-			options := slices.DeleteFunc(strings.Split(kind[2], ","), func(o string) bool {
-				return o == "rw" || o == "ro" || o == "xattr" || strings.HasPrefix(o, "release_agent")
-			})
-			h.v1 = append(h.v1, machine.Hierarchy{Name: filepath.Base(point), Options: strings.Join(options, ","), Group: point})
+			options := strings.Join(slices.DeleteFunc(strings.Split(kind[2], ","), notOfHierarchy), ",")
+			if !slices.ContainsFunc(h.v1, func(one machine.Hierarchy) bool { return one.Options == options }) {
+				h.v1 = append(h.v1, machine.Hierarchy{Name: filepath.Base(point), Options: options, Group: point})
+			}
 		case "cgroup2":
 			if slices.Contains(controllers(point), "memory") {
 				h.unified = point
@@ -60,7 +65,12 @@ func findHierarchies() (*hierarchies, error) {
 	if h.unified != "" {
 		h.v1 = nil // as kubelet, containerd and runc decide
 	}
-	return h, nil
+	return h
+}
+
+// notOfHierarchy tells options of a mount from those that name the hierarchy.
+func notOfHierarchy(option string) bool {
+	return slices.Contains([]string{"rw", "ro", "xattr"}, option) || strings.HasPrefix(option, "release_agent=")
 }
 
 // suffice says whether kubelets can run with them.

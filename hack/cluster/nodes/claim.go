@@ -32,6 +32,13 @@ func claimName(dir string) string {
 	return fmt.Sprintf("%s%x", groupPrefix, sha256.Sum256([]byte(dir)))[:len(groupPrefix)+10]
 }
 
+// GroupName is the name of the control groups of the cluster in dir, below each
+// hierarchy's root.
+func GroupName(dir string) (string, error) {
+	dir, err := filepath.Abs(dir)
+	return claimName(dir), err
+}
+
 // claim takes the cluster's name for as long as the program lives.
 func claim(ctx context.Context, dir string) (*flock.Flock, error) {
 	if err := os.MkdirAll(claims, 0o755); err != nil {
