@@ -47,6 +47,10 @@ test: ## Every test that runs within minutes, on a real API server and a real ke
 e2e: ## Selvage installed on real nodes: kubelets, containerd, real pods (root)
 	hack/e2e.sh
 
+.PHONY: conformance
+conformance: ## Kubernetes' own network tests, on real kubelets (root; docs/conformance.md)
+	go run ./test/upstream $(CONFORMANCEFLAGS)
+
 .PHONY: bench
 bench: ## Measure allocation, CNI ADD and DEL beside bridge+host-local; writes bench/results.txt
 	hack/bench.sh

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -102,7 +103,7 @@ func (s *stage) loadImages(ctx context.Context) error {
 	if s.cni == selvage {
 		// As in docs/install.md: make images.
 		dir := filepath.Join(s.source, "bin", "images")
-		cmd := exec.CommandContext(ctx, "go", "run", "./hack/images", "--out", dir)
+		cmd := exec.CommandContext(ctx, "go", "run", "./hack/images", "--out", dir, "--architectures", runtime.GOARCH)
 		cmd.Dir, cmd.Stdout, cmd.Stderr = s.source, s.out, s.out
 		if err := cmd.Run(); err != nil {
 			return fmt.Errorf("building Selvage's images: %w", err)

@@ -19,6 +19,7 @@ import (
 	"path"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/selvage-net/selvage/hack/cluster/controlplane"
@@ -57,15 +58,17 @@ type recipe struct {
 
 // tools are what upstream's agnhost image has besides its program. There they
 // are Alpine's, linked with musl.
-var tools = []string{"dash", "bash", "coreutils", "libc-bin", "curl", "bind9-dnsutils", "netcat-openbsd", "iproute2", "grep", "sed", "hostname", "debianutils"}
+var tools = []string{"dash", "bash", "coreutils", "libc-bin", "curl", "bind9-dnsutils", "netcat-openbsd", "iproute2", "grep", "sed", "hostname", "debianutils", "iperf"}
 
 // applets are those that the tests start by themselves; from a shell busybox
 // finds all of its own.
 var applets = []string{"sh", "sleep", "nc", "wget", "cat"}
 
 func recipes(p programs.Paths) []recipe {
+	// What Debian's alternatives would make.
 	which := map[string]string{"/bin/which": "/usr/bin/which.debianutils"}
 	agnhostLinks := maps.Clone(which)
+	agnhostLinks["/bin/nc"] = "nc.openbsd"
 	agnhostLinks["/agnhost-2"] = "agnhost"
 	busyboxLinks := map[string]string{}
 	for _, applet := range applets {
@@ -141,6 +144,13 @@ func (r recipe) files(ctx context.Context, d debian, dir string) ([]oci.File, er
 		files = append(files, oci.File{Path: target, Source: source})
 	}
 	for from, to := range r.links {
+		if !path.IsAbs(to) {
+			to = path.Join(path.Dir(from), to)
+		}
+		has := func(f oci.File) bool { return f.Path == to }
+		if !strings.HasPrefix(to, "/dev/") && !slices.ContainsFunc(files, has) {
+			return nil, fmt.Errorf("%s would point at %s, which is not in it", from, to)
+		}
 		files = append(files, oci.File{Path: from, Link: to})
 	}
 	return files, nil
