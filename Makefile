@@ -55,6 +55,10 @@ conformance: ## Kubernetes' own network tests, on real kubelets (root; docs/conf
 bench: ## Measure allocation, CNI ADD and DEL beside bridge+host-local; writes bench/results.txt
 	hack/bench.sh
 
+.PHONY: bench-pods
+bench-pods: ## Measure pods' sandboxes on real nodes beside bridge+host-local, and what agent and controller cost
+	go run ./test/bench/pods -o bench/pods.txt
+
 .PHONY: fuzz
 fuzz: ## Fuzz every parser, FUZZTIME each (default 20s)
 	hack/fuzz.sh $(FUZZTIME)

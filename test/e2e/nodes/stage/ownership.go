@@ -7,14 +7,11 @@ package stage
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -102,34 +99,4 @@ func (s *Stage) AwaitGone(ctx context.Context, name string, uid types.UID) error
 		}
 		return client.IgnoreNotFound(err)
 	})
-}
-
-// Kill ends a node's processes of that name with SIGKILL, as the kernel does
-// when memory runs out. It returns how many there were.
-func (s *Stage) Kill(ctx context.Context, node, program string) (int, error) {
-	n, err := s.Node(node)
-	if err != nil {
-		return 0, err
-	}
-	first, err := n.PID()
-	if err != nil {
-		return 0, err
-	}
-	names, err := filepath.Glob(fmt.Sprintf("/proc/%d/root/proc/[0-9]*/comm", first))
-	if err != nil {
-		return 0, err
-	}
-	var pids []string
-	for _, name := range names {
-		comm, err := os.ReadFile(name)
-		// The kernel cuts names after 15 bytes.
-		if err == nil && strings.TrimSpace(string(comm)) == program[:min(len(program), 15)] {
-			pids = append(pids, filepath.Base(filepath.Dir(name)))
-		}
-	}
-	if len(pids) == 0 {
-		return 0, errors.New(node + " runs no " + strconv.Quote(program))
-	}
-	_, err = n.Output(ctx, "sh", "-c", "kill -KILL "+strings.Join(pids, " "))
-	return len(pids), err
 }

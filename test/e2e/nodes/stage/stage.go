@@ -94,7 +94,6 @@ func Up(ctx context.Context, options Options) (_ *Stage, err error) {
 	if err := s.install(ctx); err != nil {
 		return nil, err
 	}
-	s.observe()
 	return s, nil
 }
 
@@ -119,8 +118,8 @@ func newClient(c *nodes.Cluster) (client.Client, error) {
 	return client.New(c.Config, client.Options{Scheme: all})
 }
 
-// observe starts the witness.
-func (s *Stage) observe() {
+// Observe starts the witness. It takes some of the machine's time.
+func (s *Stage) Observe() {
 	s.Witness = &witness.Witness{Within: []netip.Prefix{netip.MustParsePrefix("10.32.0.0/12"), netip.MustParsePrefix("fd77:32::/48")}}
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop, s.watched = stop, make(chan error, 1)
