@@ -99,45 +99,49 @@ func TestAnAbsentLeaseIsNotTaken(t *testing.T) {
 	}
 }
 
-// TestSpent: what each condition of a deletion is good for is told by a
-// cluster in which only that one does not hold.
+// named gives an object host3's name.
+func named(o *ownership.Object) { o.Name, o.UID, o.Version = "host3", "u", "v1" }
+
+// spentCases are clusters with a sealed Lease, in all but one of which a single
+// condition for its deletion does not hold.
+var spentCases = map[string]struct {
+	change func(*ownership.Snapshot)
+	cfg    ownership.Config
+	early  bool
+	want   bool
+}{
+	"nobody has the name":           {want: true},
+	"not watched for its full time": {early: true},
+	"held":                          {change: func(s *ownership.Snapshot) { s.Leases[0].Holder = "u/run" }},
+	"being deleted already":         {change: func(s *ownership.Snapshot) { s.Leases[0].Deleting = true }},
+	"a Peer": {change: func(s *ownership.Snapshot) {
+		p := ownership.Peer{Phase: ownership.Removed, Removal: &ownership.Removal{}, Result: &ownership.Result{Evidence: ownership.Asserted}}
+		named(&p.Object)
+		p.NodeUID = "n"
+		p.Deleting = true // and its finalizer is gone: nothing else is to be done
+		s.Peers = append(s.Peers, p)
+	}},
+	"a PeerRemoval": {change: func(s *ownership.Snapshot) {
+		r := ownership.Declaration{Done: true}
+		named(&r.Object)
+		s.Removals = append(s.Removals, r)
+	}},
+	"a Node": {change: func(s *ownership.Snapshot) { s.Nodes = append(s.Nodes, ownership.Node{Name: "host3", UID: "n"}) }},
+	"a range of an incarnation that is gone": {change: func(s *ownership.Snapshot) {
+		r := ownership.Range{Pool: "default", CIDR: netip.MustParsePrefix("10.0.0.0/30"), Epoch: 1, Owner: ownership.Ref{Name: "host3", UID: "u"}}
+		r.Name, r.UID, r.Version = "10.0.0.0", "r", "v2"
+		s.Ranges = append(s.Ranges, r)
+	}},
+	"agents have yet to compare their memory": {cfg: ownership.Config{Term: "new"}, change: func(s *ownership.Snapshot) {
+		l := ownership.Lease{Holder: "w/run", Duration: time.Hour, Term: "old"}
+		l.Name, l.UID, l.Version = "host1", "l1", "v3"
+		s.Leases = append(s.Leases, l)
+	}},
+}
+
+// TestSpent: a Lease is deleted if all conditions hold, and kept if one does not.
 func TestSpent(t *testing.T) {
-	name := func(o *ownership.Object) { o.Name, o.UID, o.Version = "host3", "u", "v1" }
-	cases := map[string]struct {
-		change func(*ownership.Snapshot)
-		cfg    ownership.Config
-		early  bool
-		want   bool
-	}{
-		"nobody has the name":           {want: true},
-		"not watched for its full time": {early: true},
-		"held":                          {change: func(s *ownership.Snapshot) { s.Leases[0].Holder = "u/run" }},
-		"being deleted already":         {change: func(s *ownership.Snapshot) { s.Leases[0].Deleting = true }},
-		"a Peer": {change: func(s *ownership.Snapshot) {
-			p := ownership.Peer{Phase: ownership.Removed, Removal: &ownership.Removal{}, Result: &ownership.Result{Evidence: ownership.Asserted}}
-			name(&p.Object)
-			p.NodeUID = "n"
-			p.Deleting = true // and its finalizer is gone: nothing else is to be done
-			s.Peers = append(s.Peers, p)
-		}},
-		"a PeerRemoval": {change: func(s *ownership.Snapshot) {
-			r := ownership.Declaration{Done: true}
-			name(&r.Object)
-			s.Removals = append(s.Removals, r)
-		}},
-		"a Node": {change: func(s *ownership.Snapshot) { s.Nodes = append(s.Nodes, ownership.Node{Name: "host3", UID: "n"}) }},
-		"a range of an incarnation that is gone": {change: func(s *ownership.Snapshot) {
-			r := ownership.Range{Pool: "default", CIDR: netip.MustParsePrefix("10.0.0.0/30"), Epoch: 1, Owner: ownership.Ref{Name: "host3", UID: "u"}}
-			r.Name, r.UID, r.Version = "10.0.0.0", "r", "v2"
-			s.Ranges = append(s.Ranges, r)
-		}},
-		"agents have yet to compare their memory": {cfg: ownership.Config{Term: "new"}, change: func(s *ownership.Snapshot) {
-			l := ownership.Lease{Holder: "w/run", Duration: time.Hour, Term: "old"}
-			l.Name, l.UID, l.Version = "host1", "l1", "v3"
-			s.Leases = append(s.Leases, l)
-		}},
-	}
-	for title, c := range cases {
+	for title, c := range spentCases {
 		l := ownership.Lease{Holder: sim.Sealed, Duration: time.Minute, SealedFor: []string{"u@2"}}
 		l.Name, l.UID, l.Version = "host3", "l", "v1"
 		s := &ownership.Snapshot{Consistent: true, Leases: []ownership.Lease{l}}

@@ -230,19 +230,8 @@ func (c *Chaos) people(h *Host) {
 		d.AssertDown = true
 		w.Lie(h.Name)
 		c.say("assert that %s is down: %v", h.Name, w.Store.Declare(d))
-	case n == 12:
-		node, ok := w.Store.Node(h.Name)
-		if ok {
-			node.OutOfService = !node.OutOfService
-			w.Store.SetNode(node)
-			c.say("%s out of service: %t", h.Name, node.OutOfService)
-		}
 	case n < 15:
-		if node, ok := w.Store.Node(h.Name); ok {
-			node.Unschedulable = !node.Unschedulable
-			w.Store.SetNode(node)
-			c.say("%s cordoned: %t", h.Name, node.Unschedulable)
-		}
+		c.mark(h, n == 12)
 	case n == 15:
 		w.Store.DeleteNode(h.Name)
 		c.say("node %s is deleted", h.Name)
@@ -269,6 +258,21 @@ func (c *Chaos) people(h *Host) {
 		h.Headroom = int64(c.Choose.Intn(6))
 		c.say("%s wants headroom %d", h.Name, h.Headroom)
 	}
+}
+
+// mark taints or cordons the Node, or takes that back.
+func (c *Chaos) mark(h *Host, taint bool) {
+	node, ok := c.World.Store.Node(h.Name)
+	if !ok {
+		return
+	}
+	if taint {
+		node.OutOfService = !node.OutOfService
+	} else {
+		node.Unschedulable = !node.Unschedulable
+	}
+	c.World.Store.SetNode(node)
+	c.say("%s out of service: %t, cordoned: %t", h.Name, node.OutOfService, node.Unschedulable)
 }
 
 func (c *Chaos) register(h *Host) {

@@ -262,23 +262,8 @@ func (s *Script) host(h *Host, words []string) ([]string, error) {
 		h.leaving = true
 	case "stays":
 		h.leaving = false
-	case "pod":
-		a, ok := w.Allocate(h)
-		if !ok {
-			return []string{"no address"}, nil
-		}
-		w.PostPod(h, a)
-		return []string{a.String()}, nil
-	case "daemon": // a pod of a DaemonSet, which a drain leaves
-		a, ok := w.Allocate(h)
-		if !ok {
-			return []string{"no address"}, nil
-		}
-		w.PostPod(h, a)
-		p := w.Store.pods[h.pods[a]]
-		p.Daemon = true
-		w.Store.PutPod(p)
-		return []string{a.String()}, nil
+	case "pod", "daemon":
+		return s.startPod(h, words[0] == "daemon"), nil
 	case "drain":
 		for _, a := range sortedAddrs(h.pods) {
 			if !w.Store.pods[h.pods[a]].Daemon {
@@ -298,6 +283,20 @@ func (s *Script) host(h *Host, words []string) ([]string, error) {
 		return nil, fmt.Errorf("what is %q?", strings.Join(words, " "))
 	}
 	return nil, nil
+}
+
+// startPod starts a pod; a daemon is one of a DaemonSet, which a drain leaves.
+func (s *Script) startPod(h *Host, daemon bool) []string {
+	w := s.World
+	a, ok := w.Allocate(h)
+	if !ok {
+		return []string{"no address"}
+	}
+	w.PostPod(h, a)
+	p := w.Store.pods[h.pods[a]]
+	p.Daemon = daemon
+	w.Store.PutPod(p)
+	return []string{a.String()}
 }
 
 func (s *Script) show(words []string) ([]string, error) {
