@@ -119,8 +119,10 @@ type Agent struct {
 	told     told
 	// eager: a pod's end is news, since something waits for it.
 	eager atomic.Bool
-	// stopping are sandboxes whose end has been asked for, and when.
-	stopping sync.Map
+	// evictions are sandboxes that the container runtime is to stop.
+	evictions evictions
+	// nodeID is nodeUID, for others than the loop.
+	nodeID atomic.Value
 	// families are those of the pools that this node draws from.
 	families atomic.Uint32
 }
@@ -158,7 +160,7 @@ func New(cfg Config) (*Agent, error) {
 		return nil, errors.New("nobody is told of a pod's end: no address would ever be free again")
 	}
 	a := &Agent{
-		Config: cfg, kicked: make(chan struct{}, 1), renew: make(chan struct{}, 1), told: newTold(),
+		evictions: newEvictions(), Config: cfg, kicked: make(chan struct{}, 1), renew: make(chan struct{}, 1), told: newTold(),
 		lease: NewLease(cfg.Client, cfg.Clock, cfg.Namespace, cfg.Name, uuid.NewString(), cfg.LeaseDuration),
 	}
 	first := stance{row: Unreachable, refuse: errUnseen, waiting: "the API server"}
@@ -191,6 +193,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() { a.renewals(ctx) })
+	wg.Go(func() { a.evict(ctx) })
 	wg.Go(func() {
 		if err := a.Cache.Run(ctx, a.kick); err != nil && ctx.Err() == nil {
 			a.Log.Error("watching the API has ended", "error", err)

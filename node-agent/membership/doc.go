@@ -13,6 +13,8 @@
 //
 //   - It resumes an incarnation only if its disk says so and this is the same
 //     machine; everything else waits, contends or starts from scratch.
+//   - It holds a Lease only by a write on exactly the one that it read before
+//     the LISTs that it trusts, never by creating one.
 //   - It allocates only while its own clock shows that its Lease holds.
 //   - It says that a removed peer is cut off only after the kernel has done so.
 //   - It acts on no lower epoch of a range than it has seen.

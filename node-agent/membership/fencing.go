@@ -30,13 +30,13 @@ func (a *Agent) suspend(ctx context.Context, s *sight) error {
 	a.settleStance(stance{
 		refuse: refuse, waiting: a.stillWaiting(), peerUID: string(peer.UID), removal: string(peer.Spec.Removal.Reason),
 	})
-	if err := a.follow(ctx, s, peer); err != nil {
+	if err := a.follow(s, peer); err != nil {
 		return err
 	}
 	if a.lease.Held() {
 		a.sayOnLease()
 	}
-	left, err := a.vacate(ctx, peer)
+	left, err := a.vacate(peer)
 	if err != nil {
 		return err
 	}
@@ -63,10 +63,10 @@ func (a *Agent) suspend(ctx context.Context, s *sight) error {
 }
 
 // vacate names the pods that stand in the way of an acknowledgement.
-func (a *Agent) vacate(ctx context.Context, peer *v1alpha1.Peer) ([]string, error) {
+func (a *Agent) vacate(peer *v1alpha1.Peer) ([]string, error) {
 	l := a.leaving.Load()
 	if peer.Spec.Removal.CutOff || (l != nil && l.cutOff) {
-		return a.cutOff(ctx, "this node is being removed", everything)
+		return a.cutOff("this node is being removed", everything)
 	}
 	return a.occupants()
 }
@@ -121,7 +121,7 @@ func (a *Agent) fence(ctx context.Context, s *sight) error {
 	if err := a.Store.Update(func(r *Record) { r.fence(uid) }); err != nil {
 		return err
 	}
-	left, err := a.abandon(ctx, s, "its peer was removed")
+	left, err := a.abandon(s, "its peer was removed")
 	if err != nil {
 		return err
 	}
@@ -145,12 +145,12 @@ func (a *Agent) fence(ctx context.Context, s *sight) error {
 }
 
 // abandon serves nothing: no lease, no range, no pod, no other peer.
-func (a *Agent) abandon(ctx context.Context, s *sight, why string) ([]string, error) {
+func (a *Agent) abandon(s *sight, why string) ([]string, error) {
 	a.eager.Store(true)
 	a.lease.Drop(errNotTaken)
 	a.forget()
 	a.world, a.term = nil, ""
-	left, err := a.cutOff(ctx, why, everything)
+	left, err := a.cutOff(why, everything)
 	if err != nil {
 		return nil, err
 	}
@@ -165,11 +165,11 @@ func (a *Agent) abandon(ctx context.Context, s *sight, why string) ([]string, er
 }
 
 // stayOut waits for the PeerRemoval that keeps this node out to be deleted.
-func (a *Agent) stayOut(ctx context.Context, s *sight) error {
+func (a *Agent) stayOut(s *sight) error {
 	text := fmt.Sprintf("this node is declared out of the network by PeerRemoval %s: to let it join anew, delete that (kubectl delete peerremoval %s)",
 		a.Name, a.Name)
 	a.settleStance(stance{refuse: errors.New(text), unhealthy: errors.New(text), waiting: text})
-	left, err := a.abandon(ctx, s, "its node is declared out")
+	left, err := a.abandon(s, "its node is declared out")
 	if err == nil && len(left) > 0 {
 		return waitFor(fencePeriod, "%s. %d leftover pods to be cut off: %s", text, len(left), brief(left))
 	}

@@ -24,7 +24,7 @@ func newInstance() string { return uuid.NewString() }
 func (a *Agent) scratch(ctx context.Context, s *sight) error {
 	err := errors.New("this node is joining the network")
 	a.settleStance(stance{refuse: err, unhealthy: err, waiting: a.stillWaiting()})
-	left, err := a.abandon(ctx, s, "its node starts from scratch")
+	left, err := a.abandon(s, "its node starts from scratch")
 	if err != nil {
 		return err
 	}

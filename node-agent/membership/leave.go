@@ -4,7 +4,6 @@
 package membership
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -76,7 +75,7 @@ var errLeft = errors.New("this node has left the network (selvage-agent reset): 
 
 // leave finishes leaving, once nothing is owned any more. Until then the rows
 // go on, and the report says that this peer is leaving.
-func (a *Agent) leave(ctx context.Context, s *sight) error {
+func (a *Agent) leave(s *sight) error {
 	if a.leaving.Load() == nil || a.row == Unreachable {
 		return nil
 	}
@@ -98,12 +97,15 @@ func (a *Agent) leave(ctx context.Context, s *sight) error {
 		a.mustLook.Store(true)
 		return waitFor(time.Second, "%d ranges of this node to be taken over", owned)
 	}
-	left, err := a.abandon(ctx, s, "its node has left the network")
+	left, err := a.abandon(s, "its node has left the network")
 	if err != nil {
 		return err
 	}
 	if len(left) > 0 {
 		return waitFor(fencePeriod, "%d pods to be cut off: %s", len(left), brief(left))
+	}
+	if n := a.evictions.untried(); n > 0 && a.Sandboxes != nil {
+		return waitFor(fencePeriod, "the container runtime to be asked to stop %d pods", n)
 	}
 	if err := a.clean(); err != nil {
 		return err

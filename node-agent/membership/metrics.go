@@ -19,6 +19,8 @@ type Metrics struct {
 	failures       prometheus.Counter
 	kernelFailures prometheus.Counter
 	cutOff         prometheus.Counter
+	stops          *prometheus.CounterVec
+	stopping       prometheus.Gauge
 	capacity       *prometheus.GaugeVec
 	used           *prometheus.GaugeVec
 }
@@ -37,11 +39,14 @@ func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 		failures:       prometheus.NewCounter(prometheus.CounterOpts(opts("failures_total", "Rounds of the agent's loop that failed."))),
 		kernelFailures: prometheus.NewCounter(prometheus.CounterOpts(opts("datapath_failures_total", "Times that the datapath could not be set."))),
 		cutOff:         prometheus.NewCounter(prometheus.CounterOpts(opts("cut_off_pods_total", "Pods whose link was taken down, since their address is not theirs any more."))),
+		stops: prometheus.NewCounterVec(prometheus.CounterOpts(opts("sandbox_stops_total", "Times that the container runtime was asked to stop the sandbox of a pod that was cut off, by result.")),
+			[]string{"result"}),
+		stopping: prometheus.NewGauge(prometheus.GaugeOpts(opts("sandboxes_to_stop", "Pods that were cut off and whose sandbox is still there."))),
 		capacity: prometheus.NewGaugeVec(prometheus.GaugeOpts(opts("pool_capacity_addresses", "Addresses that can be given to pods, used ones included.")),
 			[]string{"pool"}),
 		used: prometheus.NewGaugeVec(prometheus.GaugeOpts(opts("pool_used_addresses", "Addresses that pods hold.")), []string{"pool"}),
 	}
-	for _, c := range []prometheus.Collector{m.row, m.renewals, m.writes, m.failures, m.kernelFailures, m.cutOff, m.capacity, m.used} {
+	for _, c := range []prometheus.Collector{m.row, m.renewals, m.writes, m.failures, m.kernelFailures, m.cutOff, m.stops, m.stopping, m.capacity, m.used} {
 		if err := registry.Register(c); err != nil {
 			return nil, fmt.Errorf("registering the agent's metrics: %w", err)
 		}

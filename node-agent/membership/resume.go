@@ -27,7 +27,7 @@ func (a *Agent) resume(ctx context.Context, s *sight) error {
 	}); err != nil {
 		return err
 	}
-	if err := a.follow(ctx, s, peer); err != nil {
+	if err := a.follow(s, peer); err != nil {
 		return err
 	}
 	if err := a.relink(); err != nil {
@@ -71,7 +71,7 @@ func (a *Agent) trouble(now stance) string {
 
 // follow brings disk, kernel and ledger, in this order, to what the API says.
 // It is common to Resume and Suspended.
-func (a *Agent) follow(ctx context.Context, s *sight, peer *v1alpha1.Peer) error {
+func (a *Agent) follow(s *sight, peer *v1alpha1.Peer) error {
 	uid := string(peer.UID)
 	record := a.Store.Record()
 	if a.world == nil || a.world.self != uid {
@@ -104,7 +104,7 @@ func (a *Agent) follow(ctx context.Context, s *sight, peer *v1alpha1.Peer) error
 	}
 	a.families.Store(uint32(s.families()))
 	a.Ledger.SetRanges(a.world.ledgerRanges(record))
-	return a.cutForeign(ctx, s)
+	return a.cutForeign(s)
 }
 
 // heldByPod reports whether a pod has that address.
@@ -113,7 +113,7 @@ func (a *Agent) heldByPod(addr netip.Addr) bool {
 }
 
 // cutForeign cuts off pods whose addresses the API has given to another.
-func (a *Agent) cutForeign(ctx context.Context, s *sight) error {
+func (a *Agent) cutForeign(s *sight) error {
 	foreign := func(at datapath.Attachment) bool { return slices.ContainsFunc(at.Addresses, a.world.foreign) }
 	for _, key := range a.Ledger.Keys() {
 		if !slices.ContainsFunc(a.Ledger.Lookup(key), a.world.foreign) {
@@ -122,7 +122,7 @@ func (a *Agent) cutForeign(ctx context.Context, s *sight) error {
 		if !s.Consistent {
 			return errAgain
 		}
-		_, err := a.cutOff(ctx, "its address is another peer's", foreign)
+		_, err := a.cutOff("its address is another peer's", foreign)
 		return err
 	}
 	return nil
@@ -193,7 +193,8 @@ func (a *Agent) sayOnLease() {
 	}
 }
 
-// relink puts back what a removal that was cancelled had cut off.
+// relink puts back what a removal that was cancelled had cut off, and has the
+// rest of what is cut off stopped.
 func (a *Agent) relink() error {
 	if !a.unlinked {
 		return nil
@@ -203,12 +204,19 @@ func (a *Agent) relink() error {
 		return fmt.Errorf("reading the pods' interfaces: %w", err)
 	}
 	for _, at := range attachments {
-		if at.Up || at.Dying || !a.world.ownsEach(at.Addresses) {
-			continue // of an earlier incarnation, or another peer's by now
+		if at.Up || at.Dying {
+			continue
+		}
+		if !a.world.ownsEach(at.Addresses) {
+			// Of an earlier incarnation, or another peer's by now: cut off, and
+			// not stopped yet.
+			a.evictions.add(at.Sandbox, podName(at))
+			continue
 		}
 		if err := a.Kernel.CutOff(at, false); err != nil {
 			return fmt.Errorf("connecting pod %s again: %w", at.Pod, err)
 		}
+		a.evictions.drop(at.Sandbox)
 		a.Log.Info("connected again", "pod", at.Pod)
 	}
 	a.unlinked = false

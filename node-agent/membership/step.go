@@ -139,7 +139,7 @@ func (a *Agent) once(ctx context.Context) error {
 		a.unlinked = true
 	}
 	a.row, a.seen = row, true
-	if err := a.leave(ctx, s); err != nil || a.stance.Load().left {
+	if err := a.leave(s); err != nil || a.stance.Load().left {
 		return err
 	}
 	return a.act(ctx, s)
@@ -157,7 +157,7 @@ func (a *Agent) act(ctx context.Context, s *sight) error {
 	case Scratch:
 		return a.scratch(ctx, s)
 	case DeclaredOut:
-		return a.stayOut(ctx, s)
+		return a.stayOut(s)
 	case Contend:
 		return a.contend(ctx, s)
 	}
@@ -215,6 +215,7 @@ func (a *Agent) look(ctx context.Context) (*sight, error) {
 func (a *Agent) noteNode(v *View) {
 	if uid := v.nodeUID(); uid != "" {
 		a.nodeUID = uid
+		a.nodeID.Store(uid)
 	}
 }
 

@@ -6,23 +6,17 @@
 package agent
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/netip"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
-	"google.golang.org/grpc"
-	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/selvage-net/selvage/api/v1alpha1"
-	"github.com/selvage-net/selvage/node-agent/membership"
 )
 
 // An allocation makes no API call: none while the API server is stopped, and
@@ -169,52 +163,6 @@ func TestRanges_ReservedIsWithheld(t *testing.T) {
 			t.Errorf("%s is reserved", q.addr)
 		}
 	}
-}
-
-// runtimeServer is a container runtime as far as stopping a sandbox goes: it
-// calls DEL and takes the namespace away.
-type runtimeServer struct {
-	cri.UnimplementedRuntimeServiceServer
-	stop func(id string)
-}
-
-func (r *runtimeServer) StopPodSandbox(_ context.Context, in *cri.StopPodSandboxRequest) (*cri.StopPodSandboxResponse, error) {
-	r.stop(in.PodSandboxId)
-	return &cri.StopPodSandboxResponse{}, nil
-}
-
-// Stale pods are stopped through the CRI where one answers, and their link is
-// gone with them.
-func TestRanges_StalePodsAreStoppedThroughTheCRI(t *testing.T) {
-	s := newStage(t)
-	a := newMachine(t)
-	s.join(a)
-	x := a.awaitPod()
-	listener, err := net.Listen("unix", filepath.Join(a.run, "cri.sock"))
-	s.must(err)
-	stopped := make(chan string, 10)
-	server := grpc.NewServer()
-	cri.RegisterRuntimeServiceServer(server, &runtimeServer{stop: func(id string) {
-		if id == x.id {
-			_, _ = x.plugin("DEL")
-			x.Close()
-		}
-		stopped <- id
-	}})
-	go func() { _ = server.Serve(listener) }()
-	t.Cleanup(server.Stop)
-	s.declare(a.node)
-	s.transfer(a.node)
-	if id := <-stopped; id != x.id {
-		t.Errorf("%s was stopped, not %s", id, x.id)
-	}
-	a.awaitRow(membership.Fenced)
-	eventually(t, "no interface to be left", func() error {
-		if links := a.links(); strings.Contains(links, x.id) {
-			return fmt.Errorf("%s", links)
-		}
-		return nil
-	})
 }
 
 // links are the host's interfaces as ip shows them.

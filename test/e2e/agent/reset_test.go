@@ -60,7 +60,9 @@ func TestReset_WithAgent(t *testing.T) {
 	before, r := s.join(a)
 	heir, _ := s.join(b)
 	x := a.awaitPod()
+	runtime := a.serveRuntime(x)
 	out := s.reset(a, heir, "--cut-off-pods")
+	runtime.awaitStopped(t, 0) // or the kubelet would never make it anew
 	if !strings.Contains(out, "left the network") {
 		t.Errorf("it said:\n%s", out)
 	}

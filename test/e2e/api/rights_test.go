@@ -72,10 +72,10 @@ var _ = Describe("the rights", func() {
 	// it is the policies that refuse.
 	It("of an agent are in its roles", func(ctx SpecContext) {
 		bind(ctx, who.admin, "agent-like", "selvage-agent", subject("agent-like"))
-		for _, r := range []right{"list peers", "watch addressranges", "get addresspools", "watch peerremovals", "create peers", "patch peers/status", "patch addressranges/status", "get nodes.core", "watch nodes.core"} {
+		for _, r := range []right{"list peers", "watch addressranges", "get addresspools", "watch peerremovals", "create peers", "patch peers/status", "patch addressranges/status", "get nodes.core", "watch nodes.core", "create events.core default"} {
 			Eventually(func() bool { return ask(ctx, "agent-like", r) }).WithTimeout(patience).Should(BeTrue(), "may %s", r)
 		}
-		for _, r := range []right{"update peers", "delete peers", "patch peers", "update addressranges", "patch addressranges", "create peerremovals", "update peers/status", "list pods.core", "get secrets.core selvage-system", "own addressranges"} {
+		for _, r := range []right{"update peers", "delete peers", "patch peers", "update addressranges", "patch addressranges", "create peerremovals", "update peers/status", "list pods.core", "list events.core default", "patch events.core default", "get secrets.core selvage-system", "own addressranges"} {
 			Expect(ask(ctx, "agent-like", r)).To(BeFalse(), "may not %s", r)
 		}
 	})
