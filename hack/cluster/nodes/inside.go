@@ -7,23 +7,41 @@ package nodes
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"strconv"
+	"syscall"
+	"time"
 
 	"github.com/selvage-net/selvage/hack/cluster/nodes/machine"
 )
 
 // Command is a command that runs on the node, as root, with kubectl, ctr and
-// the machine's own programs in its path. It ends with the node at the latest.
+// the machine's own programs in its path. It ends with ctx, and with the node at
+// the latest.
 func (n *Node) Command(ctx context.Context, name string, args ...string) (*exec.Cmd, error) {
 	pid, err := n.PID()
 	if err != nil {
 		return nil, err
 	}
-	return Command(ctx, pid, name, args...), nil
+	cmd := Command(ctx, pid, name, args...)
+	// To enter a process namespace nsenter forks: both are to be killed.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error {
+		err := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		if errors.Is(err, syscall.ESRCH) {
+			return os.ErrProcessDone
+		}
+		return err
+	}
+	cmd.WaitDelay = waitDelay
+	return cmd, nil
 }
+
+// waitDelay is how long what a command left behind may hold its output open.
+const waitDelay = 5 * time.Second
 
 // PID is the node's first process, as seen from here.
 func (n *Node) PID() (int, error) {
@@ -35,7 +53,8 @@ func (n *Node) PID() (int, error) {
 	return n.process.PID(), nil
 }
 
-// Command is a command that runs on the node with the given first process.
+// Command is a command that runs on the node with the given first process, in
+// the foreground of the caller's terminal.
 func Command(ctx context.Context, pid int, name string, args ...string) *exec.Cmd {
 	enter := []string{"--target=" + strconv.Itoa(pid), "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--", name}
 	cmd := exec.CommandContext(ctx, "nsenter", append(enter, args...)...)

@@ -6,6 +6,7 @@
 package machines
 
 import (
+	"context"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -38,6 +39,7 @@ func TestMachines(t *testing.T) {
 		run  func(*testing.T, *cluster)
 	}{
 		{"nodes leave no mark on the machine and send nothing out", nothingOut},
+		{"a command on a node ends with its context", callOff},
 		{"a power cut keeps the disk", powerCut},
 		{"a cut cable is noticed, and healed", cutCable},
 		{"a paused node is noticed, and goes on", pause},
@@ -82,6 +84,25 @@ func nothingOut(t *testing.T, c *cluster) {
 	c.must(err)
 	if string(before) != string(after) {
 		t.Errorf("kernel.panic was %s and a node made it %s", before, after)
+	}
+}
+
+func callOff(t *testing.T, c *cluster) {
+	const mark = "777777" // seconds that nothing else sleeps
+	ctx, cancel := context.WithCancel(t.Context())
+	cmd, err := c.node("node1").Command(ctx, "sleep", mark)
+	c.must(err)
+	c.must(cmd.Start())
+	c.until("it runs", func(context.Context) error {
+		_, err := c.node("node1").Output(t.Context(), "pgrep", "-f", mark)
+		return err
+	})
+	cancel()
+	if err := cmd.Wait(); err == nil {
+		t.Error("it ended by itself")
+	}
+	if said, err := c.node("node1").Output(t.Context(), "pgrep", "-f", mark); err == nil {
+		t.Errorf("it still runs: %s", said)
 	}
 }
 
