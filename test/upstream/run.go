@@ -63,7 +63,7 @@ func (o *options) run(ctx context.Context, out io.Writer) error {
 
 // test runs the tests on the stage.
 func (o *options) test(ctx context.Context, s *stage, list verdict.LeftOut, focus *regexp.Regexp) error {
-	suite := &suite{programs: s.programs, kubeconfig: s.cluster.Kubeconfig, dir: o.dir, out: s.out}
+	suite := &suite{programs: s.programs, kubeconfig: s.cluster.Kubeconfig, kubectl: s.cluster.ControlPlane.Kubectl, dir: o.dir, out: s.out}
 	start := time.Now()
 	specs, err := suite.run(ctx, o.focus, list.Pattern(), o.procs)
 	if err != nil {

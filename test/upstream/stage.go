@@ -32,9 +32,8 @@ const (
 
 const nodeCount = 3
 
-// podRanges hold Selvage's pools: config/pool and the IPv6 one of
-// config/samples.
-var podRanges = []netip.Prefix{netip.MustParsePrefix("10.32.0.0/12"), netip.MustParsePrefix("fd00:10::/48")}
+// podRanges hold the pools of config/pool-dual.
+var podRanges = []netip.Prefix{netip.MustParsePrefix("10.32.0.0/12"), netip.MustParsePrefix("fd00:10:32::/48")}
 
 // stage is the cluster that is tested.
 type stage struct {
@@ -125,8 +124,7 @@ func (s *stage) installSelvage(ctx context.Context) error {
 	for _, step := range [][]string{
 		{"apply", "-k", filepath.Join(s.source, "config", "default")},
 		{"wait", "--for=condition=Established", "--timeout=1m", "crd/addresspools.net.selvage.dev"},
-		{"apply", "-k", filepath.Join(s.source, "config", "pool")},
-		{"apply", "-f", filepath.Join(s.source, "config", "samples", "net_v1alpha1_addresspool_ipv6.yaml")},
+		{"apply", "-k", filepath.Join(s.source, "config", "pool-dual")},
 		{"-n", "selvage-system", "rollout", "status", "--timeout=3m", "daemonset/selvage-agent"},
 		{"-n", "selvage-system", "rollout", "status", "--timeout=3m", "deployment/selvage-controller"},
 	} {
@@ -134,7 +132,7 @@ func (s *stage) installSelvage(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return s.routeAPIServer(ctx)
 }
 
 func (s *stage) installDNS(ctx context.Context) error {

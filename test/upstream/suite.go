@@ -33,6 +33,7 @@ const suiteLimit = 4 * time.Hour
 type suite struct {
 	programs   programs.Paths
 	kubeconfig string
+	kubectl    string
 	dir        string
 	out        io.Writer
 }
@@ -69,7 +70,7 @@ func (s *suite) arguments(focus, skip string, procs int) []string {
 		args = append(args, "--skip="+skip)
 	}
 	return append(args, s.programs.Tests, "--",
-		"--kubeconfig="+s.kubeconfig, "--provider=skeleton", "--num-nodes="+strconv.Itoa(nodeCount),
+		"--kubeconfig="+s.kubeconfig, "--kubectl-path="+s.kubectl, "--provider=skeleton", "--num-nodes="+strconv.Itoa(nodeCount),
 		// One directory for what the tests write besides reports.
 		"--report-dir="+filepath.Join(s.dir, "artifacts"),
 	)

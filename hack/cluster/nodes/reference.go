@@ -58,8 +58,8 @@ func (n *Node) routeToOthers() error {
 // routeTo gives all others the routes to a new node's pods: also the machine of
 // the API server, which pods talk to.
 func (c *Cluster) routeTo(n *Node) error {
-	for i, subnet := range n.subnets() {
-		if err := c.network.Route(subnet, n.Addresses()[i]); err != nil {
+	for _, subnet := range n.subnets() {
+		if err := c.Route(subnet, n); err != nil {
 			return err
 		}
 	}
@@ -72,6 +72,16 @@ func (c *Cluster) routeTo(n *Node) error {
 		}
 	}
 	return nil
+}
+
+// Route makes the machine of the API server, which is no node and so in no pod
+// network, send to addresses by way of a node.
+func (c *Cluster) Route(to netip.Prefix, by *Node) error {
+	via := by.host.Address
+	if !to.Addr().Is4() {
+		via = by.host.Address6
+	}
+	return c.network.Route(to, via)
 }
 
 func (n *Node) routeToPodsOf(other *Node) error {

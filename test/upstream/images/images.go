@@ -58,7 +58,7 @@ type recipe struct {
 
 // tools are what upstream's agnhost image has besides its program. There they
 // are Alpine's, linked with musl.
-var tools = []string{"dash", "bash", "coreutils", "libc-bin", "curl", "bind9-dnsutils", "netcat-openbsd", "iproute2", "grep", "sed", "hostname", "debianutils", "iperf"}
+var tools = []string{"dash", "bash", "coreutils", "libc-bin", "curl", "wget", "bind9-dnsutils", "netcat-openbsd", "iproute2", "grep", "sed", "hostname", "debianutils", "iperf"}
 
 // applets are those that the tests start by themselves; from a shell busybox
 // finds all of its own.
