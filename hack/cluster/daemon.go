@@ -191,6 +191,14 @@ func (c *cluster) runUp(ctx context.Context, out io.Writer, s *serving) error {
 		fmt.Fprintf(out, "up already: %s\n", st.Server)
 		return nil
 	}
+	booting, err := c.alive()
+	if err != nil {
+		return err
+	}
+	if booting {
+		fmt.Fprintln(out, "it is booting already:")
+		return c.awaitUp(ctx, out, nil)
+	}
 	if err := c.forget(); err != nil {
 		return err
 	}
@@ -211,20 +219,34 @@ func (c *cluster) runUp(ctx context.Context, out io.Writer, s *serving) error {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- daemon.Wait() }()
+	err = c.awaitUp(ctx, out, ended)
+	if ctx.Err() != nil {
+		_ = daemon.Process.Signal(syscall.SIGTERM)
+		return errors.Join(err, <-ended)
+	}
+	return err
+}
+
+// awaitUp shows what the daemon says until it is ready. Without a channel that
+// tells its end, the lock does.
+func (c *cluster) awaitUp(ctx context.Context, out io.Writer, ended <-chan error) error {
 	shown := &tail{path: c.logPath(), out: out}
 	for {
 		shown.copy()
-		if st, err := c.read(); err == nil {
+		st, err := c.read()
+		switch {
+		case err == nil:
 			fmt.Fprintf(out, "up: %s\nexport KUBECONFIG=%s\n", st.Server, st.Kubeconfig)
 			return nil
+		case ended == nil && errors.Is(err, errNotUp):
+			return fmt.Errorf("the cluster did not come up: see %s", c.dir)
 		}
 		select {
 		case err := <-ended:
 			shown.copy()
 			return fmt.Errorf("the cluster did not come up (%w): see %s", err, c.dir)
 		case <-ctx.Done():
-			_ = daemon.Process.Signal(syscall.SIGTERM)
-			return errors.Join(ctx.Err(), <-ended)
+			return ctx.Err()
 		case <-time.After(100 * time.Millisecond):
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -89,6 +90,32 @@ func TestUpAndDownTwiceAndAfterAKill(t *testing.T) {
 	}
 	if holder, err := c.lockHolder(t.Context()); err != nil || st.PID != holder {
 		t.Errorf("up believed the state of process %d, but %d holds the lock (%v)", st.PID, holder, err)
+	}
+}
+
+// Who started the daemon may be gone before it is ready: the next one waits for
+// the same daemon.
+func TestUpWhileItIsBooting(t *testing.T) {
+	dir := t.TempDir()
+	t.Cleanup(func() { mustRun(t, dir, "down") })
+	c := &cluster{dir: dir}
+	first := exec.Command(os.Args[0], "serve", "--dir="+dir)
+	if err := first.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = first.Wait() }()
+	for alive, err := c.alive(); !alive; alive, err = c.alive() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(5 * time.Millisecond)
+	}
+	if out := mustRun(t, dir, "up"); !strings.Contains(out, "booting already") {
+		t.Errorf("up while it is booting: %s", out)
+	}
+	st, err := c.read()
+	if err != nil || st.PID != first.Process.Pid {
+		t.Errorf("up is %+v, %v, want process %d", st, err, first.Process.Pid)
 	}
 }
 
