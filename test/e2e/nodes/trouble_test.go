@@ -186,7 +186,7 @@ var _ = Describe("churn", Ordered, func() {
 		var killers errgroup.Group
 		killed := 0
 		killers.Go(func() (err error) {
-			killed, err = killAtRandom(killing, time.Second, "node2")
+			killed, err = killAtRandom(killing, 4*time.Second, "node2")
 			return err
 		})
 		err := s.Start(ctx, pods...)
