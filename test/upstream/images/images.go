@@ -52,13 +52,13 @@ type recipe struct {
 	// packages are Debian's; links are symbolic.
 	packages        []string
 	links           map[string]string
-	programs        map[string]string
+	programs        map[string]string // and their files
 	entrypoint, cmd []string
 }
 
 // tools are what upstream's agnhost image has besides its program. There they
 // are Alpine's, linked with musl.
-var tools = []string{"dash", "bash", "coreutils", "libc-bin", "curl", "wget", "bind9-dnsutils", "netcat-openbsd", "iproute2", "grep", "sed", "hostname", "debianutils", "iperf"}
+var tools = []string{"dash", "bash", "coreutils", "libc-bin", "curl", "wget", "bind9-dnsutils", "netcat-openbsd", "iproute2", "grep", "sed", "hostname", "debianutils"}
 
 // applets are those that the tests start by themselves; from a shell busybox
 // finds all of its own.
@@ -77,7 +77,9 @@ func recipes(p programs.Paths) []recipe {
 	busyboxLinks["/bin/sh"] = "busybox"
 	return []recipe{
 		{
-			ref: agnhost, packages: tools, links: agnhostLinks, programs: map[string]string{"/agnhost": p.Agnhost},
+			ref: agnhost, packages: tools, links: agnhostLinks,
+			// Tests of DNS run servers of their own from it.
+			programs:   map[string]string{"/agnhost": p.Agnhost, "/coredns": p.CoreDNS, "/localhost.crt": p.Certificate, "/localhost.key": p.Key},
 			entrypoint: []string{"/agnhost"}, cmd: []string{"pause"},
 		},
 		{ref: glibcDNS, packages: []string{"dash", "coreutils", "libc-bin", "bind9-dnsutils", "hostname"}},

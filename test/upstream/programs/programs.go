@@ -29,6 +29,9 @@ type Paths struct {
 	Tests, Ginkgo string
 	// Agnhost and InvalidConntrack are the programs of test images.
 	Agnhost, InvalidConntrack string
+	// Certificate and Key are what Agnhost serves TLS with: upstream's, which
+	// nobody trusts.
+	Certificate, Key string
 	// Pause is what pods hold on to: hack/cluster's own.
 	Pause string
 	// CoreDNS is the cluster's DNS server.
@@ -37,6 +40,8 @@ type Paths struct {
 
 // CoreDNSVersion is what binaries/coredns pins; a test compares.
 const CoreDNSVersion = "v1.15.0"
+
+const kubernetesModule = "test/upstream/binaries/kubernetes"
 
 // program is one of them, and how it is built.
 type program struct {
@@ -51,7 +56,7 @@ type program struct {
 
 func (p *Paths) all() []program {
 	kubernetes := func(path *string, name, pkg, took string) program {
-		return program{path: path, name: name, dir: "test/upstream/binaries/kubernetes", version: controlplane.KubernetesVersion, pkg: pkg, took: took}
+		return program{path: path, name: name, dir: kubernetesModule, version: controlplane.KubernetesVersion, pkg: pkg, took: took}
 	}
 	tests := kubernetes(&p.Tests, "e2e.test", "k8s.io/kubernetes/test/e2e", "3 to 12 minutes of two cores")
 	tests.test = true
@@ -81,6 +86,9 @@ func Find(ctx context.Context, out io.Writer) (Paths, error) {
 		if err := p.find(ctx, out, source); err != nil {
 			return paths, err
 		}
+	}
+	if err := paths.findCertificate(ctx, source); err != nil {
+		return paths, err
 	}
 	return paths, paths.buildPause(ctx, cache, source)
 }
@@ -138,6 +146,18 @@ func (p program) arguments(built string) []string {
 		verb = []string{"test", "-c", "-vet=off"}
 	}
 	return append(verb, "-mod=readonly", "-buildvcs=false", "-trimpath", "-ldflags", strings.Join(flags, " "), "-o", built, p.pkg)
+}
+
+func (p *Paths) findCertificate(ctx context.Context, source string) error {
+	list := exec.CommandContext(ctx, "go", "list", "-mod=readonly", "-f", "{{.Dir}}", "k8s.io/kubernetes/test/images/agnhost/porter")
+	list.Dir, list.Env = filepath.Join(source, kubernetesModule), append(os.Environ(), "GOWORK=off")
+	dir, err := list.Output()
+	if err != nil {
+		return fmt.Errorf("finding the sources of agnhost: %w", err)
+	}
+	p.Certificate = filepath.Join(strings.TrimSpace(string(dir)), "localhost.crt")
+	p.Key = filepath.Join(strings.TrimSpace(string(dir)), "localhost.key")
+	return nil
 }
 
 func (p *Paths) buildPause(ctx context.Context, cache, source string) error {
