@@ -17,3 +17,4 @@ go run ./hack/cluster binaries --nodes
 # The nodes by themselves first: what fails there is not Selvage's.
 [ $# -gt 0 ] || go test -count=1 -timeout 20m ./test/e2e/machines
 go test -count=1 -timeout 60m ./test/e2e/nodes -v -ginkgo.no-color -ginkgo.v "$@"
+[ $# -gt 0 ] || go test -count=1 -timeout 20m ./test/e2e/lifecycle -v -ginkgo.no-color -ginkgo.v

@@ -26,7 +26,7 @@ gotest=(go test -count=1 -timeout 20m)
 failed=0
 export CGO_ENABLED=0
 # Real nodes are a target of their own: make e2e.
-others=$(go list ./... | grep -v -e '/test/e2e/controller$' -e '/test/e2e/nodes$' -e '/test/e2e/machines$')
+others=$(go list ./... | grep -v -e '/test/e2e/controller$' -e '/test/e2e/nodes$' -e '/test/e2e/lifecycle$' -e '/test/e2e/machines$')
 "${gotest[@]}" "$@" ./test/e2e/controller -skip '^TestTwoControllers$' &
 longest=$!
 trap 'kill "$longest" 2>/dev/null || true' EXIT

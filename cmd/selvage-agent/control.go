@@ -36,10 +36,12 @@ func (p *parts) serveControl(ctx context.Context, path string, kept *installatio
 	if err := os.Chmod(path, 0o600); err != nil {
 		return errors.Join(fmt.Errorf("the agent's socket: %w", err), listener.Close())
 	}
-	answer := func(w http.ResponseWriter, cancelled bool) {
+	// Pods that were cut off are still to be ended by the runtime, which takes
+	// the plugin; who has not cut any off has none.
+	answer := func(w http.ResponseWriter, cancelled, podless bool) {
 		now := p.agent.Progress()
 		now.Cancelled = cancelled
-		if now.Left {
+		if now.Left && podless {
 			if err := kept.Remove(); err != nil {
 				http.Error(w, err.Error(), http.StatusInternalServerError)
 				return
@@ -53,15 +55,16 @@ func (p *parts) serveControl(ctx context.Context, path string, kept *installatio
 		}
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /progress", func(w http.ResponseWriter, _ *http.Request) { answer(w, false) })
+	mux.HandleFunc("GET /progress", func(w http.ResponseWriter, _ *http.Request) { answer(w, false, false) })
 	mux.HandleFunc("POST /leave", func(w http.ResponseWriter, r *http.Request) {
 		q := r.URL.Query()
-		stands := p.agent.Leave(q.Get("by"), q.Get("pods") == "cut-off")
-		answer(w, !stands)
+		cutOff := q.Get("pods") == "cut-off"
+		stands := p.agent.Leave(q.Get("by"), cutOff)
+		answer(w, !stands, !cutOff)
 	})
 	mux.HandleFunc("POST /stay", func(w http.ResponseWriter, _ *http.Request) {
 		p.agent.Stay()
-		answer(w, false)
+		answer(w, false, false)
 	})
 	return serveOn(ctx, listener, mux)
 }

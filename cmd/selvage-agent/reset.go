@@ -47,7 +47,9 @@ that waits elsewhere on this machine, or, if neither that nor an agent runs, by
 starting the agent again.
 
 The CNI plugin and its configuration go too, from the folders that the agent
-that runs was told of, or else this command.`,
+that runs was told of, or else this command; but after --cut-off-pods not yet:
+the runtime takes the plugin to end those pods. Once they are gone, say reset
+again, without it.`,
 		Example: `  # Drain, then leave:
   kubectl drain host3 --ignore-daemonsets --delete-emptydir-data
   selvage-agent reset --node-name=host3
@@ -69,7 +71,7 @@ that runs was told of, or else this command.`,
 		},
 	}
 	cmd.Flags().BoolVar(&cutOff, "cut-off-pods", false, "cut off the pods that are left, instead of waiting for a drain")
-	cmd.Flags().BoolVar(&stay, "stay", false, "afterwards stay, and be ready at --health-probe-bind-address: "+
+	cmd.Flags().BoolVar(&stay, "stay", false, "afterwards stay, ready at --health-probe-bind-address, and remove the CNI plugin when told to end: "+
 		"so a DaemonSet of this command is rolled out once all its nodes have left")
 	cmd.Flags().BoolVar(&cancel, "cancel", false, "remain in the network, as long as no range has moved")
 	cmd.MarkFlagsMutuallyExclusive("cancel", "cut-off-pods")
@@ -96,7 +98,7 @@ func resetAndStay(ctx context.Context, o *options, cutOff bool, out io.Writer) e
 		}
 		done.Store(true)
 		<-ctx.Done()
-		return nil
+		return o.cleanUp()
 	})
 	return group.Wait()
 }
@@ -129,7 +131,7 @@ func reset(ctx context.Context, o *options, cutOff bool, out io.Writer) error {
 				return interrupted(err)
 			}
 			err = resetAlone(ctx, o, by, cutOff, shown)
-			if err == nil {
+			if err == nil && !cutOff {
 				err = o.cleanUp()
 			}
 			if errors.Is(err, membership.ErrRunning) {

@@ -27,7 +27,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	root := &cobra.Command{Use: "workload", Short: "What runs in the pods of the tests", SilenceUsage: true}
-	root.AddCommand(serveCommand(), askCommand(), flowCommand(), enoughCommand())
+	root.AddCommand(serveCommand(), askCommand(), apiCommand(), flowCommand(), enoughCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		os.Exit(1)
 	}
