@@ -121,7 +121,11 @@ func (p *parts) close() error {
 // restConfig counts the requests sent, so that it can be seen that an
 // allocation sends none.
 func (o *options) restConfig(registry prometheus.Registerer) (*rest.Config, error) {
-	config, err := clientcmd.BuildConfigFromFlags("", o.kubeconfig)
+	connect := rest.InClusterConfig
+	if o.kubeconfig != "" {
+		connect = func() (*rest.Config, error) { return clientcmd.BuildConfigFromFlags("", o.kubeconfig) }
+	}
+	config, err := connect()
 	if err != nil {
 		return nil, fmt.Errorf("how to reach the API server: %w (in a pod this is given; elsewhere name a --kubeconfig)", err)
 	}
