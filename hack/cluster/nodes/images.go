@@ -135,7 +135,8 @@ func (n *Node) awaitRuntime(ctx context.Context) error {
 }
 
 // missingImages are the archives that the node's disk lacks; they are counted
-// as imported, since nothing else starts before they are.
+// as imported, since nothing else starts before they are. Stop takes that back
+// if it did not come so far.
 func (n *Node) missingImages() (missing []string) {
 	n.cluster.mu.Lock()
 	defer n.cluster.mu.Unlock()

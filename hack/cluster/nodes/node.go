@@ -37,6 +37,7 @@ type Node struct {
 	process  *processes.Process
 	cgroups  machine.Cgroups
 	bootID   string
+	bootedAt time.Time
 	imported map[string]bool // archives that its disk has
 }
 
@@ -156,9 +157,19 @@ func (n *Node) Stop(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("waiting for the end of %s: %w", n.Name, ctx.Err())
 	}
+	if !n.finishedImports() {
+		n.imported = map[string]bool{}
+	}
 	n.process = nil
 	n.host.Close()
 	return n.cluster.hierarchies.remove(ctx, filepath.Join(n.cluster.name, n.Name))
+}
+
+// finishedImports says whether the present boot came as far as the kubelet,
+// which comes after them.
+func (n *Node) finishedImports() bool {
+	log, err := os.Stat(filepath.Join(n.Logs(), "kubelet.log"))
+	return err == nil && log.ModTime().After(n.bootedAt)
 }
 
 // Reboot is Stop and Start.

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -42,7 +43,7 @@ func (n *Node) boot(ctx context.Context) (err error) {
 	if n.cgroups, err = c.hierarchies.make(c.name, n.Name); err != nil {
 		return err
 	}
-	n.bootID = newBootID()
+	n.bootID, n.bootedAt = newBootID(), time.Now()
 	spec, err := n.spec()
 	if err != nil {
 		return err

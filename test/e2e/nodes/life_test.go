@@ -9,6 +9,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -130,6 +132,39 @@ var _ = Describe("a node's life", Ordered, func() {
 			}
 			return err
 		})).To(Succeed())
+	}, forRemoval)
+
+	It("is renamed: another peer, and the old one is removed with its Node", func(ctx context.Context) {
+		fresh, err := s.AddNode(ctx, "node5")
+		Expect(err).NotTo(HaveOccurred())
+		Expect(s.WaitReady(ctx, "node5")).To(Succeed())
+		first, err := s.PeerUID(ctx, "node5")
+		Expect(err).NotTo(HaveOccurred())
+
+		By("node5 gets another name: what it had is on the disk of node6")
+		renamed, err := s.AddNode(ctx, "node6")
+		Expect(err).NotTo(HaveOccurred())
+		Expect(fresh.Stop(ctx)).To(Succeed())
+		Expect(renamed.Stop(ctx)).To(Succeed())
+		const kept = "disk/lib/selvage" // /var/lib/selvage
+		Expect(os.RemoveAll(filepath.Join(renamed.Dir(), kept))).To(Succeed())
+		Expect(os.CopyFS(filepath.Join(renamed.Dir(), kept), os.DirFS(filepath.Join(fresh.Dir(), kept)))).To(Succeed())
+		Expect(renamed.Start(ctx)).To(Succeed())
+		Expect(s.AwaitPeer(ctx, "node6", first)).To(Succeed())
+		Expect(s.WaitReady(ctx, "node6")).To(Succeed())
+		pod := stage.Pod("renamed", "node6")
+		Expect(s.Start(ctx, pod)).To(Succeed())
+		answers(ctx, asker, pod)
+		Expect(s.Delete(ctx, pod)).To(Succeed())
+
+		for _, n := range []*nodes.Node{fresh, renamed} {
+			old, err := s.PeerUID(ctx, n.Name)
+			Expect(err).NotTo(HaveOccurred())
+			Expect(n.Stop(ctx)).To(Succeed())
+			_, err = s.Kubectl(ctx, "delete", "node", n.Name)
+			Expect(err).NotTo(HaveOccurred())
+			Expect(s.AwaitGone(ctx, n.Name, old)).To(Succeed())
+		}
 	}, forRemoval)
 
 	It("is switched off for good and has the out-of-service taint", func(ctx context.Context) {
