@@ -40,7 +40,7 @@ func (k *Kernel) startWorker() error {
 		w := &worker{hostNS: k.hostNS}
 		err := unix.Setns(w.hostNS, unix.CLONE_NEWNET)
 		if err != nil {
-			ready <- fmt.Errorf("entering the host's network namespace: %w", err)
+			ready <- fmt.Errorf("entering network namespaces takes the capability CAP_SYS_ADMIN: %w", err)
 			return
 		}
 		if w.host, err = openSocket(); err != nil {

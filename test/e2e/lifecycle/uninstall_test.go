@@ -80,6 +80,19 @@ var _ = Describe("an installation", Ordered, func() {
 		Expect(err).NotTo(HaveOccurred(), said)
 	}, NodeTimeout(5*time.Minute))
 
+	It("turns forwarding on where it is off, without a privileged container", func(ctx context.Context) {
+		const forwarding = "/proc/sys/net/ipv4/ip_forward"
+		n, err := s.Node("node1")
+		Expect(err).NotTo(HaveOccurred())
+		_, err = n.Output(ctx, "sh", "-c", "echo 0 > "+forwarding)
+		Expect(err).NotTo(HaveOccurred())
+		must(ctx, "-n", stage.Namespace, "rollout", "restart", "daemonset/selvage-agent")
+		must(ctx, "-n", stage.Namespace, "rollout", "status", "daemonset/selvage-agent", limit)
+		Eventually(func() (string, error) { return n.Output(ctx, "cat", forwarding) }).Should(Equal("1\n"))
+		_, _, err = s.Ask(ctx, a, "tcp", stage.Address(b))
+		Expect(err).NotTo(HaveOccurred())
+	}, NodeTimeout(3*time.Minute))
+
 	It("is shown on a node as long as it is there", func(ctx context.Context) {
 		// Or else the next test would find nothing whatever is there.
 		for _, n := range s.Nodes() {
