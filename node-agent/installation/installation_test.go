@@ -22,6 +22,7 @@ type node struct {
 	*Installation
 	t     *testing.T
 	ready atomic.Bool
+	asked atomic.Int64
 }
 
 func newNode(t *testing.T) *node {
@@ -32,6 +33,7 @@ func newNode(t *testing.T) *node {
 		BinDir: filepath.Join(dir, "bin"), ConfDir: filepath.Join(dir, "net.d"), Plugin: filepath.Join(dir, "plugin"),
 		Log: slog.New(slog.DiscardHandler),
 		Ready: func() error {
+			n.asked.Add(1)
 			if n.ready.Load() {
 				return nil
 			}
@@ -177,6 +179,10 @@ func TestInstall(t *testing.T) {
 	if changed, err := n.Install(); err != nil || len(changed) != 0 {
 		t.Errorf("the second time changed %v: %v", changed, err)
 	}
+	n.must(os.Chmod(filepath.Join(n.ConfDir, conflistName), 0o600))
+	if changed, err := n.Install(); err != nil || len(changed) != 1 {
+		t.Errorf("an unreadable configuration: changed %v: %v", changed, err)
+	}
 	// Nothing but what is to be there: an unfinished file would be in the way.
 	for _, dir := range []string{n.BinDir, n.ConfDir} {
 		if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
@@ -193,6 +199,7 @@ func TestKeep(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- n.Keep(ctx) }()
 	plugin, conf := filepath.Join(n.BinDir, "selvage"), filepath.Join(n.ConfDir, conflistName)
+	eventually(t, "the node to be asked again whether it is ready", func() bool { return n.asked.Load() > 1 })
 	if n.installed() != nil {
 		t.Error("installed before the node was ready")
 	}
