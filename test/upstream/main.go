@@ -55,10 +55,11 @@ func newCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.cni, "cni", "selvage", "the pod network: selvage, or reference (bridge and host-local), to tell a fault of the cluster's from one of Selvage's")
+	f.StringVar(&o.encapsulation, "encapsulation", vxlan, "how Selvage's nodes reach each other's pods: vxlan or direct")
 	f.StringVar(&o.focus, "focus", "", "run only tests whose names match this regular expression")
 	f.StringVar(&o.dir, "dir", "bin/conformance", "where reports, logs and the cluster go")
 	f.StringVar(&o.proxyMode, "proxy-mode", "nftables", "kube-proxy's: nftables or iptables")
-	f.IntVar(&o.procs, "procs", 4, "how many tests run at once")
+	f.IntVar(&o.procs, "procs", 6, "how many tests run at once")
 	f.BoolVar(&o.keep, "keep", false, "when the tests have ended, leave the cluster up until interrupted")
 	return cmd
 }

@@ -13,7 +13,7 @@ import (
 )
 
 func TestLeftOutIsWellFormed(t *testing.T) {
-	list, err := verdict.ParseLeftOut(leftOut)
+	list, err := verdict.ParseLeftOut(leftOut, kinds, kinds)
 	if err != nil {
 		t.Fatal(err)
 	}

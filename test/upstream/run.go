@@ -22,10 +22,18 @@ import (
 )
 
 type options struct {
-	cni, focus, dir, proxyMode string
-	procs                      int
-	keep                       bool
+	cni, encapsulation, focus, dir, proxyMode string
+	procs                                     int
+	keep                                      bool
 }
+
+// What a cluster may be, that matters to what is left out.
+const (
+	vxlan  = "vxlan"
+	direct = "direct"
+)
+
+var kinds = []string{vxlan, direct, "nftables", "iptables"}
 
 //go:embed left-out.yaml
 var leftOut []byte
@@ -34,11 +42,14 @@ func (o *options) run(ctx context.Context, out io.Writer) error {
 	if !slices.Contains([]string{selvage, reference}, o.cni) {
 		return fmt.Errorf("--cni %s: say %s or %s", o.cni, selvage, reference)
 	}
+	if !slices.Contains([]string{vxlan, direct}, o.encapsulation) {
+		return fmt.Errorf("--encapsulation %s: say %s or %s", o.encapsulation, vxlan, direct)
+	}
 	focus, err := regexp.Compile(o.focus)
 	if err != nil {
 		return fmt.Errorf("--focus: %w", err)
 	}
-	list, err := verdict.ParseLeftOut(leftOut)
+	list, err := verdict.ParseLeftOut(leftOut, []string{o.encapsulation, o.proxyMode}, kinds)
 	if err != nil {
 		return err
 	}

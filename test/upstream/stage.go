@@ -120,9 +120,13 @@ func (s *stage) loadImages(ctx context.Context) error {
 
 // installSelvage does what docs/install.md says.
 func (s *stage) installSelvage(ctx context.Context) error {
-	fmt.Fprintf(s.out, "installing Selvage: kubectl apply -k config/default …\n")
+	config, err := s.overlay()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(s.out, "installing Selvage: kubectl apply -k %s …\n", config)
 	for _, step := range [][]string{
-		{"apply", "-k", filepath.Join(s.source, "config", "default")},
+		{"apply", "-k", config},
 		{"wait", "--for=condition=Established", "--timeout=1m", "crd/addresspools.net.selvage.dev"},
 		{"apply", "-k", filepath.Join(s.source, "config", "pool-dual")},
 		{"-n", "selvage-system", "rollout", "status", "--timeout=3m", "daemonset/selvage-agent"},
@@ -133,6 +137,28 @@ func (s *stage) installSelvage(ctx context.Context) error {
 		}
 	}
 	return s.routeAPIServer(ctx)
+}
+
+// overlay is config/default, or an overlay of it with direct routes.
+func (s *stage) overlay() (string, error) {
+	config := filepath.Join(s.source, "config", "default")
+	if s.encapsulation == vxlan {
+		return config, nil
+	}
+	dir := filepath.Join(s.dir, "overlay")
+	base, err := filepath.Rel(dir, config)
+	if err != nil {
+		return "", fmt.Errorf("making an overlay: %w", err)
+	}
+	overlay := fmt.Sprintf(`resources: [%s]
+patches:
+  - target: {kind: DaemonSet, name: selvage-agent}
+    patch: '[{op: add, path: /spec/template/spec/containers/0/args/-, value: --encapsulation=%s}]'
+`, base, s.encapsulation)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("making an overlay: %w", err)
+	}
+	return dir, os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(overlay), 0o644)
 }
 
 func (s *stage) installDNS(ctx context.Context) error {

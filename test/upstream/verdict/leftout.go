@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"sigs.k8s.io/yaml"
@@ -22,12 +23,15 @@ type LeftOut []Group
 type Group struct {
 	// Why is what a reader is told.
 	Why string `json:"why"`
+	// With, if set, is the only kind of cluster on which they are left out.
+	With string `json:"with,omitempty"`
 	// Specs are parts of the specs' full names.
 	Specs []string `json:"specs"`
 }
 
-// ParseLeftOut reads the list.
-func ParseLeftOut(data []byte) (LeftOut, error) {
+// ParseLeftOut reads the list, for the kind of cluster at hand. A kind is one
+// of several that exclude each other; all of them are kinds.
+func ParseLeftOut(data []byte, cluster, kinds []string) (LeftOut, error) {
 	var list LeftOut
 	if err := yaml.UnmarshalStrict(data, &list); err != nil {
 		return nil, fmt.Errorf("reading the list of specs that are left out: %w", err)
@@ -39,13 +43,14 @@ func ParseLeftOut(data []byte) (LeftOut, error) {
 		if len(group.Specs) == 0 {
 			return nil, fmt.Errorf("nothing is left out because: %s", group.Why)
 		}
-		for _, part := range group.Specs {
-			if strings.TrimSpace(part) == "" {
-				return nil, errors.New("an empty name would leave out every spec")
-			}
+		if slices.ContainsFunc(group.Specs, func(part string) bool { return strings.TrimSpace(part) == "" }) {
+			return nil, errors.New("an empty name would leave out every spec")
+		}
+		if group.With != "" && !slices.Contains(kinds, group.With) {
+			return nil, fmt.Errorf("specs are left out with %q: say one of %s", group.With, strings.Join(kinds, ", "))
 		}
 	}
-	return list, nil
+	return slices.DeleteFunc(list, func(g Group) bool { return g.With != "" && !slices.Contains(cluster, g.With) }), nil
 }
 
 // Pattern is the regular expression that matches what is left out, for

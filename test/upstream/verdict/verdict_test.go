@@ -82,18 +82,30 @@ func TestReadTakesTheNetworksSpecs(t *testing.T) {
 
 func TestParseLeftOut(t *testing.T) {
 	for name, c := range map[string]struct{ list, says string }{
-		"good":           {"[{why: because, specs: [a]}]", ""},
-		"no reason":      {"[{specs: [a]}]", "says no reason"},
-		"no specs":       {"[{why: because}]", "nothing is left out"},
-		"all specs":      {"[{why: because, specs: [\" \"]}]", "every spec"},
-		"a misspelt key": {"[{why: because, spec: [a]}]", "unknown field"},
+		"good":            {"[{why: because, specs: [a]}]", ""},
+		"no reason":       {"[{specs: [a]}]", "says no reason"},
+		"no specs":        {"[{why: because}]", "nothing is left out"},
+		"all specs":       {"[{why: because, specs: [\" \"]}]", "every spec"},
+		"a misspelt key":  {"[{why: because, spec: [a]}]", "unknown field"},
+		"a misspelt kind": {"[{why: because, with: vxln, specs: [a]}]", "say one of vxlan, direct"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := ParseLeftOut([]byte(c.list))
+			_, err := ParseLeftOut([]byte(c.list), []string{"vxlan"}, []string{"vxlan", "direct"})
 			if (c.says == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), c.says) {
 				t.Errorf("error %v, want one that says %q", err, c.says)
 			}
 		})
+	}
+}
+
+// What is left out on one kind of cluster runs on the other.
+func TestLeftOutOnOneKind(t *testing.T) {
+	const list = "[{why: because, with: vxlan, specs: [a]}, {why: because, specs: [b]}]"
+	for cluster, want := range map[string]string{"vxlan": "a|b", "direct": "b"} {
+		got, err := ParseLeftOut([]byte(list), []string{cluster}, []string{"vxlan", "direct"})
+		if err != nil || got.Pattern() != want {
+			t.Errorf("%s: %q, error %v, want %q", cluster, got.Pattern(), err, want)
+		}
 	}
 }
 
