@@ -19,6 +19,8 @@ import (
 const (
 	// patience bounds the wait for an agent that took the call and is silent.
 	patience = 60
+	// pauses, of 20 ms each, bound the wait for one that is being restarted: 10 s.
+	pauses = 500
 
 	codeTryAgain     = "11"
 	codeDecode       = "6"
@@ -60,6 +62,10 @@ func run() (wire.Reply, bool) {
 		return failure(codeDecode, "cannot hand the call to the agent", err), false
 	}
 	socket, err := dial(dir + "/" + wire.Socket)
+	for waited := 0; err != nil && worthWaiting(request.Command, dir, waited); waited++ {
+		pause()
+		socket, err = dial(dir + "/" + wire.Socket)
+	}
 	if err != nil {
 		return away(request.Command, dir, err)
 	}
@@ -68,6 +74,13 @@ func run() (wire.Reply, bool) {
 		return away(request.Command, dir, err)
 	}
 	return reply, true
+}
+
+// worthWaiting says whether an agent that does not listen will do so soon: one
+// that was there a moment ago is being restarted. A runtime that gets an error
+// begins again with a new sandbox, and takes its time about it.
+func worthWaiting(command, dir string, waited int) bool {
+	return command == "ADD" && waited < pauses && fresh(dir+"/"+wire.Alive)
 }
 
 // away is the answer without an agent.

@@ -39,10 +39,20 @@ func dial(path string) (int, error) {
 	_ = syscall.SetsockoptTimeval(fd, syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &timeout)
 	_ = syscall.SetsockoptTimeval(fd, syscall.SOL_SOCKET, syscall.SO_SNDTIMEO, &timeout)
 	for {
-		if err = syscall.Connect(fd, &syscall.SockaddrUnix{Name: path}); err != syscall.EINTR {
-			return fd, err
+		if err = syscall.Connect(fd, &syscall.SockaddrUnix{Name: path}); err == nil {
+			return fd, nil
+		}
+		if err != syscall.EINTR {
+			_ = syscall.Close(fd)
+			return -1, err
 		}
 	}
+}
+
+// pause lets 20 ms go by.
+func pause() {
+	span := syscall.Timespec{Nsec: 20e6}
+	_ = syscall.Nanosleep(&span, nil)
 }
 
 // exchange sends the request and reads the reply.

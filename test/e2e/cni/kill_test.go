@@ -88,6 +88,7 @@ var _ = Describe("an agent that is killed", func() {
 				defer close(killed)
 				<-time.After(time.Duration(rand.IntN(12000)) * time.Microsecond) // anywhere in the calls below
 				agent.Kill()
+				n.longGone()
 			}()
 			var wg sync.WaitGroup
 			for i := range 4 {

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"time"
 
 	"github.com/containernetworking/cni/libcni"
 	"github.com/containernetworking/cni/pkg/types"
@@ -89,6 +90,12 @@ func (n *node) kill() {
 	if n.agent != nil {
 		n.agent.Kill()
 	}
+}
+
+// longGone lets the agent's last sign of life be older than a restart takes.
+func (n *node) longGone() {
+	long := time.Now().Add(-(wire.AliveSeconds + 2) * time.Second)
+	_ = os.Chtimes(filepath.Join(n.dir, wire.Alive), long, long)
 }
 
 // status connects to the agent itself: the plugin's STATUS forgives an absence.

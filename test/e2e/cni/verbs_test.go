@@ -9,10 +9,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
-	"time"
 
 	"github.com/containernetworking/cni/libcni"
 	"github.com/containernetworking/cni/pkg/types"
@@ -20,8 +17,6 @@ import (
 	"github.com/containernetworking/cni/pkg/types/create"
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
-
-	"github.com/selvage-net/selvage/node-agent/cniserver/wire"
 )
 
 var _ = Describe("the plugin, called by libcni", func() {
@@ -234,21 +229,40 @@ var _ = Describe("the plugin, called by itself", func() {
 		Expect(n.mustAdd(other)).To(ContainElement(must(n.add(other, "1.1.0", want))[0]), "and frees nothing of the next holder's")
 	})
 
+	It("waits for an agent that is being restarted", func() {
+		n.kill()
+		pod := n.pod("waiting")
+		type outcome struct {
+			addrs []netip.Addr
+			err   error
+		}
+		done := make(chan outcome, 1)
+		go func() {
+			addrs, err := n.add(pod, "1.1.0")
+			done <- outcome{addrs, err}
+		}()
+		Consistently(done, "300ms").ShouldNot(Receive())
+		n.start("")
+		var got outcome
+		Eventually(done).Should(Receive(&got))
+		Expect(got.err).NotTo(HaveOccurred())
+		n.reaches(pod, got.addrs...)
+	})
+
 	It("does without an agent what can be done without", func() {
 		pod := n.pod("patient")
 		addrs := n.mustAdd(pod)
 		n.kill()
-		_, err := n.add(n.pod("new"), "1.1.0")
-		Expect(code(err)).To(BeEquivalentTo(11))
-		Expect(err).To(MatchError(ContainSubstring("selvage-agent does not answer")))
 		Expect(n.run(call{command: "VERSION"})).To(ContainSubstring(`"1.1.0"`))
 		status := call{command: "STATUS", stdin: conf("1.1.0")}
-		_, err = n.run(status)
+		_, err := n.run(status)
 		Expect(err).NotTo(HaveOccurred(), "a restart takes no node out of service")
-		long := time.Now().Add(-(wire.AliveSeconds + 2) * time.Second)
-		Expect(os.Chtimes(filepath.Join(n.dir, wire.Alive), long, long)).To(Succeed())
+		n.longGone()
 		_, err = n.run(status)
 		Expect(code(err)).To(BeEquivalentTo(50))
+		_, err = n.add(n.pod("new"), "1.1.0")
+		Expect(code(err)).To(BeEquivalentTo(11))
+		Expect(err).To(MatchError(ContainSubstring("selvage-agent does not answer")))
 		n.reaches(pod, addrs...)
 		By("deleting, which the kernel remembers for the next agent")
 		Expect(n.del(pod.Name, pod.NetNS)).To(Succeed())
