@@ -49,7 +49,11 @@ func (o *options) run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("--focus: %w", err)
 	}
-	list, err := verdict.ParseLeftOut(leftOut, []string{o.encapsulation, o.proxyMode}, kinds)
+	cluster := []string{o.proxyMode}
+	if o.cni == selvage {
+		cluster = append(cluster, o.encapsulation)
+	}
+	list, err := verdict.ParseLeftOut(leftOut, cluster, kinds)
 	if err != nil {
 		return err
 	}

@@ -35,6 +35,11 @@ const nodeCount = 3
 // podRanges hold the pools of config/pool-dual.
 var podRanges = []netip.Prefix{netip.MustParsePrefix("10.32.0.0/12"), netip.MustParsePrefix("fd00:10:32::/48")}
 
+// addedServices is a range of Service addresses that a test adds, and that other
+// tests' Services then get addresses of. Nodes have no default route, and a
+// node's own packets are routed before kube-proxy sees them.
+var addedServices = netip.MustParsePrefix("203.0.113.0/24")
+
 // stage is the cluster that is tested.
 type stage struct {
 	*options
@@ -74,8 +79,11 @@ func (s *stage) up(ctx context.Context) (err error) {
 	if err := s.cluster.WaitReady(ctx); err != nil {
 		return err
 	}
-	// Tests of traffic that keeps to its zone want several.
 	for i, n := range s.cluster.Nodes() {
+		if err := n.Host().Route(addedServices, netip.Addr{}); err != nil {
+			return err
+		}
+		// Tests of traffic that keeps to its zone want several.
 		if err := s.kubectl(ctx, "label", "node", n.Name, fmt.Sprintf("topology.kubernetes.io/zone=zone%d", i+1)); err != nil {
 			return err
 		}
