@@ -59,6 +59,7 @@ func newCommand() *cobra.Command {
 	f.StringVar(&o.focus, "focus", "", "run only tests whose names match this regular expression")
 	f.StringVar(&o.dir, "dir", "bin/conformance", "where reports, logs and the cluster go")
 	f.StringVar(&o.proxyMode, "proxy-mode", "nftables", "kube-proxy's: nftables or iptables")
+	f.IntVar(&o.nodes, "nodes", 3, "how many nodes there are, 3 at least; with 6, more tests run")
 	f.IntVar(&o.procs, "procs", 6, "how many tests run at once")
 	f.BoolVar(&o.keep, "keep", false, "when the tests have ended, leave the cluster up until interrupted")
 	return cmd

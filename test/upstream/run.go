@@ -23,7 +23,7 @@ import (
 
 type options struct {
 	cni, encapsulation, focus, dir, proxyMode string
-	procs                                     int
+	procs, nodes                              int
 	keep                                      bool
 }
 
@@ -31,9 +31,10 @@ type options struct {
 const (
 	vxlan  = "vxlan"
 	direct = "direct"
+	small  = "fewer than six nodes"
 )
 
-var kinds = []string{vxlan, direct, "nftables", "iptables"}
+var kinds = []string{vxlan, direct, small, "nftables", "iptables"}
 
 //go:embed left-out.yaml
 var leftOut []byte
@@ -45,6 +46,9 @@ func (o *options) run(ctx context.Context, out io.Writer) error {
 	if !slices.Contains([]string{vxlan, direct}, o.encapsulation) {
 		return fmt.Errorf("--encapsulation %s: say %s or %s", o.encapsulation, vxlan, direct)
 	}
+	if o.nodes < zones {
+		return fmt.Errorf("--nodes %d: say %d at least", o.nodes, zones)
+	}
 	focus, err := regexp.Compile(o.focus)
 	if err != nil {
 		return fmt.Errorf("--focus: %w", err)
@@ -52,6 +56,9 @@ func (o *options) run(ctx context.Context, out io.Writer) error {
 	cluster := []string{o.proxyMode}
 	if o.cni == selvage {
 		cluster = append(cluster, o.encapsulation)
+	}
+	if o.nodes < 2*zones {
+		cluster = append(cluster, small)
 	}
 	list, err := verdict.ParseLeftOut(leftOut, cluster, kinds)
 	if err != nil {
@@ -78,7 +85,7 @@ func (o *options) run(ctx context.Context, out io.Writer) error {
 
 // test runs the tests on the stage.
 func (o *options) test(ctx context.Context, s *stage, list verdict.LeftOut, focus *regexp.Regexp) error {
-	suite := &suite{programs: s.programs, kubeconfig: s.cluster.Kubeconfig, kubectl: s.cluster.ControlPlane.Kubectl, dir: o.dir, out: s.out}
+	suite := &suite{programs: s.programs, kubeconfig: s.cluster.Kubeconfig, kubectl: s.cluster.ControlPlane.Kubectl, dir: o.dir, nodes: o.nodes, out: s.out}
 	start := time.Now()
 	specs, err := suite.run(ctx, o.focus, list.Pattern(), o.procs)
 	if err != nil {

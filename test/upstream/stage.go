@@ -30,7 +30,8 @@ const (
 	reference = "reference"
 )
 
-const nodeCount = 3
+// zones are as many as tests of traffic that keeps to its zone want.
+const zones = 3
 
 // podRanges hold the pools of config/pool-dual.
 var podRanges = []netip.Prefix{netip.MustParsePrefix("10.32.0.0/12"), netip.MustParsePrefix("fd00:10:32::/48")}
@@ -56,7 +57,7 @@ func (s *stage) up(ctx context.Context) (err error) {
 		return err
 	}
 	options := nodes.Options{
-		Dir: filepath.Join(s.dir, "cluster"), Count: nodeCount, Family: nodes.Dual, ProxyMode: s.proxyMode, Out: s.out,
+		Dir: filepath.Join(s.dir, "cluster"), Count: s.nodes, Family: nodes.Dual, ProxyMode: s.proxyMode, Out: s.out,
 		ReferenceCNI: s.cni == reference,
 		// Tests of a loaded machine are not to lose nodes.
 		KubernetesTimings: true,
@@ -83,8 +84,7 @@ func (s *stage) up(ctx context.Context) (err error) {
 		if err := n.Host().Route(addedServices, netip.Addr{}); err != nil {
 			return err
 		}
-		// Tests of traffic that keeps to its zone want several.
-		if err := s.kubectl(ctx, "label", "node", n.Name, fmt.Sprintf("topology.kubernetes.io/zone=zone%d", i+1)); err != nil {
+		if err := s.kubectl(ctx, "label", "node", n.Name, fmt.Sprintf("topology.kubernetes.io/zone=zone%d", i%zones+1)); err != nil {
 			return err
 		}
 	}

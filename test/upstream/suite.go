@@ -35,6 +35,7 @@ type suite struct {
 	kubeconfig string
 	kubectl    string
 	dir        string
+	nodes      int
 	out        io.Writer
 }
 
@@ -70,7 +71,7 @@ func (s *suite) arguments(focus, skip string, procs int) []string {
 		args = append(args, "--skip="+skip)
 	}
 	return append(args, s.programs.Tests, "--",
-		"--kubeconfig="+s.kubeconfig, "--kubectl-path="+s.kubectl, "--provider=skeleton", "--num-nodes="+strconv.Itoa(nodeCount),
+		"--kubeconfig="+s.kubeconfig, "--kubectl-path="+s.kubectl, "--provider=skeleton", "--num-nodes="+strconv.Itoa(s.nodes),
 		// One directory for what the tests write besides reports.
 		"--report-dir="+filepath.Join(s.dir, "artifacts"),
 	)
