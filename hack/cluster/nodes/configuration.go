@@ -29,7 +29,7 @@ type settings struct {
 	PodRanges, BindAddress           string
 	DNS                              []netip.Addr
 	FastDetection                    bool
-	Subnets                          []netip.Prefix // the node's part of the pod ranges
+	Subnets                          []netip.Prefix // for the reference CNI: the node's part of the pod ranges
 }
 
 // configure writes what the node's programs read: anew at each start.
@@ -44,7 +44,6 @@ func (n *Node) configure() error {
 	s := settings{
 		Node: n.Name, Dir: machine.ConfigurationDir, PauseImage: PauseImage, ProxyMode: o.ProxyMode,
 		PodRanges: join(o.PodRanges), BindAddress: "0.0.0.0", FastDetection: !o.KubernetesTimings,
-		Subnets: n.subnets(),
 	}
 	if o.Family != IPv4 {
 		s.BindAddress = "::"

@@ -48,7 +48,8 @@ type Options struct {
 	// ProxyMode is kube-proxy's: nftables by default, or iptables.
 	ProxyMode string
 	// PodRanges are what kube-proxy takes for pods' addresses and what the
-	// reference CNI hands out: 10.244.0.0/16 and fd77:244::/48 by default.
+	// reference CNI, if installed, gives each node a part of: 10.244.0.0/16 and
+	// fd77:244::/48 by default.
 	PodRanges []netip.Prefix
 	// ReferenceCNI installs bridge and host-local, with routes between the
 	// nodes. Without it nodes stay NotReady until something installs a network.
@@ -120,7 +121,7 @@ func (o *Options) checkPodRanges() error {
 		if r.Addr().Is4() != want[i].Addr().Is4() {
 			return fmt.Errorf("pod range %s: an %s cluster has IPv4 first, then IPv6", r, o.Family)
 		}
-		if most := perNode(r) - 7; r.Bits() > most {
+		if most := perNode(r) - 7; o.ReferenceCNI && r.Bits() > most {
 			return fmt.Errorf("pod range %s is too small for a /%d on each node: it may be a /%d at most", r, perNode(r), most)
 		}
 	}

@@ -29,7 +29,8 @@ func TestOptionsAreCompletedOrRefused(t *testing.T) {
 		{name: "too many", options: Options{Dir: "d", Count: 101}, refused: "1 to 100"},
 		{name: "a range of the other family", options: Options{Dir: "d", Family: IPv6, PodRanges: []netip.Prefix{podRange4}}, refused: "IPv4 first"},
 		{name: "too few ranges", options: Options{Dir: "d", Family: Dual, PodRanges: []netip.Prefix{podRange4}}, refused: "one of each"},
-		{name: "a small range", options: Options{Dir: "d", PodRanges: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/20")}}, refused: "too small"},
+		{name: "a small range", options: Options{Dir: "d", ReferenceCNI: true, PodRanges: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/20")}}, refused: "too small"},
+		{name: "a small range that is not cut up", options: Options{Dir: "d", PodRanges: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/20")}}, ranges: "10.0.0.0/20"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			err := c.options.complete()

@@ -29,6 +29,7 @@ import (
 const (
 	source = "../../.."
 	config = source + "/config/"
+	pool   = "pool-dual"
 	// limit is for kubectl to end: what hangs has no end.
 	limit = "--timeout=120s"
 )
@@ -50,9 +51,10 @@ func TestLifecycle(t *testing.T) {
 
 var _ = BeforeSuite(func(ctx context.Context) {
 	var err error
-	s, err = stage.Up(ctx, stage.Options{Source: source, Options: nodes.Options{
+	s, err = stage.Up(ctx, stage.Options{Source: source, Pool: pool, Options: nodes.Options{
+		Out: GinkgoWriter, Count: 3, Family: nodes.Dual,
 		// kube-proxy translates the addresses of those who are not in there.
-		Out: GinkgoWriter, Count: 3, PodRanges: []netip.Prefix{netip.MustParsePrefix("10.32.0.0/12")},
+		PodRanges: []netip.Prefix{netip.MustParsePrefix("10.32.0.0/12"), netip.MustParsePrefix("fd00:10:32::/64")},
 	}})
 	Expect(err).NotTo(HaveOccurred())
 	must(ctx, "apply", "-k", config+"crd-guard")

@@ -9,6 +9,8 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
+	"strings"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -16,13 +18,70 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"github.com/selvage-net/selvage/hack/cluster/nodes"
 	"github.com/selvage-net/selvage/test/e2e/nodes/stage"
 )
 
-// The path between nodes takes 1,500 bytes, and VXLAN 50 of them.
+// The path between nodes takes 1,500 bytes, and VXLAN over IPv4 50 of them,
+// whichever family is inside.
 const podMTU = 1450
 
 var networks = []string{"tcp", "udp"}
+
+// family is one of the two whose addresses each pod, node and Service has.
+type family struct {
+	name corev1.IPFamily
+	// headers are IP's and UDP's.
+	headers int
+}
+
+var families = []family{{corev1.IPv4Protocol, 20 + 8}, {corev1.IPv6Protocol, 40 + 8}}
+
+// of picks the family's address.
+func (f family) of(addresses []string) string {
+	GinkgoHelper()
+	for _, a := range addresses {
+		if netip.MustParseAddr(a).Is6() == (f.name == corev1.IPv6Protocol) {
+			return a
+		}
+	}
+	Fail(fmt.Sprintf("no %s address among %v", f.name, addresses))
+	return ""
+}
+
+func (f family) pod(p *corev1.Pod) string {
+	GinkgoHelper()
+	var all []string
+	for _, ip := range p.Status.PodIPs {
+		all = append(all, ip.IP)
+	}
+	return f.of(all)
+}
+
+// host is the address of a pod's node.
+func (f family) host(p *corev1.Pod) string {
+	GinkgoHelper()
+	var all []string
+	for _, ip := range p.Status.HostIPs {
+		all = append(all, ip.IP)
+	}
+	return f.of(all)
+}
+
+func (f family) node(n *nodes.Node) string {
+	GinkgoHelper()
+	var all []string
+	for _, a := range n.Addresses() {
+		all = append(all, a.String())
+	}
+	return f.of(all)
+}
+
+// answers is where a workload answers, be it on its node's network or not.
+func (f family) answers(p *corev1.Pod) string {
+	GinkgoHelper()
+	return net.JoinHostPort(f.pod(p), stage.Port)
+}
 
 var _ = Describe("a pod", Ordered, func() {
 	// a and b are on node1, c is on node2, and d on node2 is on its network.
@@ -38,85 +97,64 @@ var _ = Describe("a pod", Ordered, func() {
 	})
 	AfterAll(func(ctx context.Context) { Expect(s.Delete(ctx, a, b, c, d)).To(Succeed()) })
 
-	for _, network := range networks {
-		It("hears pods on its node and on others, under their own addresses, over "+network, func(ctx context.Context) {
-			for _, to := range []*corev1.Pod{a, b, c} {
-				who, saw, err := s.Ask(ctx, a, network, stage.Address(to))
-				Expect(err).NotTo(HaveOccurred())
-				Expect(who).To(BeEquivalentTo(to.UID))
-				Expect(saw).To(Equal(a.Status.PodIP))
-			}
-		})
+	for _, f := range families {
+		for _, network := range networks {
+			over := fmt.Sprintf(", over %s and %s", network, f.name)
 
-		It("reaches nodes, and is masqueraded to others, over "+network, func(ctx context.Context) {
-			for _, from := range []*corev1.Pod{a, c} {
-				who, saw, err := s.Ask(ctx, from, network, at(d))
-				Expect(err).NotTo(HaveOccurred())
-				Expect(who).To(BeEquivalentTo(d.UID))
-				Expect(saw).To(BeElementOf(from.Status.PodIP, from.Status.HostIP), "of node %s", from.Spec.NodeName)
-			}
-		})
-
-		It("is reached from nodes, over "+network, func(ctx context.Context) {
-			for _, node := range []string{"node1", "node2", "node3"} {
-				who, _, err := s.AskFrom(ctx, node, network, stage.Address(c))
-				Expect(err).NotTo(HaveOccurred(), node)
-				Expect(who).To(BeEquivalentTo(c.UID))
-			}
-		})
-
-		It("is reached at its host port, over "+network, func(ctx context.Context) {
-			at := net.JoinHostPort(c.Status.HostIP, "18080")
-			for _, from := range []*corev1.Pod{a, c} {
-				who, _, err := s.Ask(ctx, from, network, at)
-				Expect(err).NotTo(HaveOccurred(), "from "+from.Name)
-				Expect(who).To(BeEquivalentTo(c.UID))
-			}
-			for _, node := range []string{"node1", "node2", "node3"} {
-				who, _, err := s.AskFrom(ctx, node, network, at)
-				Expect(err).NotTo(HaveOccurred(), node)
-				Expect(who).To(BeEquivalentTo(c.UID))
-			}
-		})
-
-		It("is reached through a Service, by itself too, over "+network, func(ctx context.Context) {
-			service := expose(ctx, c)
-			for _, from := range []*corev1.Pod{a, c} {
-				who, saw, err := s.Ask(ctx, from, network, net.JoinHostPort(service.Spec.ClusterIP, "80"))
-				Expect(err).NotTo(HaveOccurred(), "from "+from.Name)
-				Expect(who).To(BeEquivalentTo(c.UID))
-				if from == a {
-					Expect(saw).To(Equal(a.Status.PodIP), "a Service does not hide who asks")
+			It("hears pods on its node and on others, under their own addresses"+over, func(ctx context.Context) {
+				for _, to := range []*corev1.Pod{a, b, c} {
+					who, saw, err := s.Ask(ctx, a, network, f.answers(to))
+					Expect(err).NotTo(HaveOccurred())
+					Expect(who).To(BeEquivalentTo(to.UID))
+					Expect(saw).To(Equal(f.pod(a)))
 				}
-			}
-			for _, node := range []string{"node1", "node2", "node3"} {
-				who, _, err := s.AskFrom(ctx, node, network, net.JoinHostPort(service.Spec.ClusterIP, "80"))
-				Expect(err).NotTo(HaveOccurred(), node)
-				Expect(who).To(BeEquivalentTo(c.UID))
-			}
-			port := fmt.Sprint(service.Spec.Ports[0].NodePort)
-			for _, node := range s.Nodes() {
-				nodePort := net.JoinHostPort(node.Addresses()[0].String(), port)
-				who, _, err := s.Ask(ctx, a, network, nodePort)
-				Expect(err).NotTo(HaveOccurred(), "a pod at "+nodePort)
-				Expect(who).To(BeEquivalentTo(c.UID))
-				who, _, err = s.AskFrom(ctx, "node3", network, nodePort)
-				Expect(err).NotTo(HaveOccurred(), "node3 at "+nodePort)
-				Expect(who).To(BeEquivalentTo(c.UID))
+			})
+
+			It("reaches nodes, and is masqueraded to others"+over, func(ctx context.Context) {
+				for _, from := range []*corev1.Pod{a, c} {
+					who, saw, err := s.Ask(ctx, from, network, f.answers(d))
+					Expect(err).NotTo(HaveOccurred())
+					Expect(who).To(BeEquivalentTo(d.UID))
+					Expect(saw).To(BeElementOf(f.pod(from), f.host(from)), "of node %s", from.Spec.NodeName)
+				}
+			})
+
+			It("is reached from nodes"+over, func(ctx context.Context) {
+				for _, node := range s.Nodes() {
+					who, _, err := s.AskFrom(ctx, node.Name, network, f.answers(c))
+					Expect(err).NotTo(HaveOccurred(), node.Name)
+					Expect(who).To(BeEquivalentTo(c.UID))
+				}
+			})
+
+			It("is reached at its host port"+over, func(ctx context.Context) {
+				reachedByAll(ctx, network, net.JoinHostPort(f.host(c), "18080"), c, a)
+			})
+
+			It("is reached through a Service, by itself too"+over, func(ctx context.Context) {
+				service := expose(ctx, c, f)
+				at := net.JoinHostPort(f.of(service.Spec.ClusterIPs), "80")
+				reachedByAll(ctx, network, at, c, a)
+				_, saw, err := s.Ask(ctx, a, network, at)
+				Expect(err).NotTo(HaveOccurred())
+				Expect(saw).To(Equal(f.pod(a)), "a Service does not hide who asks")
+				for _, node := range s.Nodes() {
+					reachedByAll(ctx, network, net.JoinHostPort(f.node(node), fmt.Sprint(service.Spec.Ports[0].NodePort)), c, a)
+				}
+			})
+		}
+
+		It(fmt.Sprintf("sends datagrams as large as its MTU says, unfragmented, and no larger, over %s", f.name), func(ctx context.Context) {
+			for _, to := range []*corev1.Pod{b, c} {
+				_, _, err := s.Ask(ctx, a, "--size", fmt.Sprint(podMTU-f.headers), "udp", f.answers(to))
+				Expect(err).NotTo(HaveOccurred())
+				_, _, err = s.Ask(ctx, a, "--size", fmt.Sprint(podMTU-f.headers+1), "udp", f.answers(to))
+				Expect(err).To(MatchError(ContainSubstring("message too long")))
 			}
 		})
 	}
 
-	It("sends datagrams as large as its MTU says, unfragmented, and no larger", func(ctx context.Context) {
-		const headers = 20 + 8
-		for _, to := range []*corev1.Pod{b, c} {
-			_, _, err := s.Ask(ctx, a, "--size", fmt.Sprint(podMTU-headers), "udp", stage.Address(to))
-			Expect(err).NotTo(HaveOccurred())
-			_, _, err = s.Ask(ctx, a, "--size", fmt.Sprint(podMTU-headers+1), "udp", stage.Address(to))
-			Expect(err).To(MatchError(ContainSubstring("message too long")))
-		}
-	})
-
+	// The API server's own Service has one family, the cluster's first.
 	It("reaches the API server through its Service", func(ctx context.Context) {
 		out, err := s.Exec(ctx, a, "api")
 		Expect(err).NotTo(HaveOccurred())
@@ -124,26 +162,44 @@ var _ = Describe("a pod", Ordered, func() {
 	})
 })
 
-// at is where a pod on its node's network answers.
-func at(p *corev1.Pod) string { return net.JoinHostPort(p.Status.HostIP, stage.Port) }
-
-// expose makes a Service of one pod, and waits until every node knows it.
-func expose(ctx context.Context, p *corev1.Pod) *corev1.Service {
+// reachedByAll asks from every node, from another pod, and from the pod itself,
+// and wants it to answer.
+func reachedByAll(ctx context.Context, network, at string, p, other *corev1.Pod) {
 	GinkgoHelper()
-	port := func(name string, protocol corev1.Protocol) corev1.ServicePort {
-		return corev1.ServicePort{Name: name, Port: 80, TargetPort: intstr.FromInt32(8080), Protocol: protocol, NodePort: 30080}
+	for _, from := range []*corev1.Pod{other, p} {
+		who, _, err := s.Ask(ctx, from, network, at)
+		Expect(err).NotTo(HaveOccurred(), "from %s at %s", from.Name, at)
+		Expect(who).To(BeEquivalentTo(p.UID))
 	}
+	for _, node := range s.Nodes() {
+		who, _, err := s.AskFrom(ctx, node.Name, network, at)
+		Expect(err).NotTo(HaveOccurred(), "from %s at %s", node.Name, at)
+		Expect(who).To(BeEquivalentTo(p.UID))
+	}
+}
+
+// expose makes a Service of one pod, with addresses of both families, and waits
+// until every node knows the one.
+func expose(ctx context.Context, p *corev1.Pod, f family) *corev1.Service {
+	GinkgoHelper()
+	port := func(protocol corev1.Protocol) corev1.ServicePort {
+		return corev1.ServicePort{
+			Name: strings.ToLower(string(protocol)), Port: 80, TargetPort: intstr.FromInt32(8080), Protocol: protocol, NodePort: 30080,
+		}
+	}
+	both := corev1.IPFamilyPolicyRequireDualStack
 	service := &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: p.Name + "-", Namespace: p.Namespace},
 		Spec: corev1.ServiceSpec{
-			Type: corev1.ServiceTypeNodePort, Selector: p.Labels, Ports: []corev1.ServicePort{port("tcp", corev1.ProtocolTCP), port("udp", corev1.ProtocolUDP)},
+			Type: corev1.ServiceTypeNodePort, Selector: p.Labels, IPFamilyPolicy: &both,
+			Ports: []corev1.ServicePort{port(corev1.ProtocolTCP), port(corev1.ProtocolUDP)},
 		},
 	}
 	Expect(s.Client.Create(ctx, service)).To(Succeed())
 	DeferCleanup(func(ctx context.Context) { Expect(s.Client.Delete(ctx, service)).To(Succeed()) })
 	for _, n := range s.Nodes() {
 		Expect(s.Eventually(ctx, n.Name+" to know the Service", func(ctx context.Context) error {
-			_, _, err := s.AskFrom(ctx, n.Name, "tcp", net.JoinHostPort(service.Spec.ClusterIP, "80"))
+			_, _, err := s.AskFrom(ctx, n.Name, "tcp", net.JoinHostPort(f.of(service.Spec.ClusterIPs), "80"))
 			return err
 		})).To(Succeed())
 	}

@@ -24,9 +24,10 @@ import (
 var traces = map[string][]string{
 	"ip -o link":                     {"selvage", ": sv"},
 	"ip route show table all":        {"selvage", "10.32."},
-	"ip -6 route show table all":     {"selvage"},
-	"ip neighbour show":              {"selvage", "10.32."},
+	"ip -6 route show table all":     {"selvage", "fd00:10:32:"},
+	"ip neighbour show":              {"selvage", "10.32.", "fd00:10:32:"},
 	"ip rule":                        {"selvage", "10.32."},
+	"ip -6 rule":                     {"selvage", "fd00:10:32:"},
 	"nft list ruleset":               {"selvage"},
 	"find /etc/cni /opt/cni":         {"selvage"},
 	"find /var/lib/selvage -type f":  {"selvage"},
@@ -61,43 +62,57 @@ var _ = Describe("an installation", Ordered, func() {
 	It("that is deleted impatiently takes nothing along, and goes on when it is applied again", func(ctx context.Context) {
 		const identities = "custom-columns=NAME:.metadata.name,UID:.metadata.uid,OWNER:.spec.owner.uid,EPOCH:.spec.epoch"
 		before := must(ctx, "get", "peers,addressranges", "-o", identities)
-		flow, err := s.StartFlow(ctx, "flow", "node1", "udp", stage.Address(b))
-		Expect(err).NotTo(HaveOccurred())
+		var flows []stage.Flow
+		for _, f := range families {
+			flow, err := s.StartFlow(ctx, "flow-"+strings.ToLower(string(f.name)), "node1", "udp", f.answers(b))
+			Expect(err).NotTo(HaveOccurred())
+			flows = append(flows, flow)
+		}
 		out, err := s.Kubectl(ctx, "delete", "-k", config+"default", limit)
 		Expect(err).To(HaveOccurred(), "the kinds are to stay")
 		Expect(out + err.Error()).To(And(ContainSubstring("see docs/install.md, Uninstall"), Not(ContainSubstring("timed out"))))
 		must(ctx, "wait", "--for=delete", "namespace/"+stage.Namespace, limit)
-		_, _, err = s.Ask(ctx, a, "tcp", stage.Address(b))
-		Expect(err).NotTo(HaveOccurred(), "pods keep their network without agents")
+		for _, f := range families {
+			_, _, err = s.Ask(ctx, a, "tcp", f.answers(b))
+			Expect(err).NotTo(HaveOccurred(), "pods keep their network without agents")
+		}
 		must(ctx, "apply", "-k", config+"default")
 		must(ctx, "-n", stage.Namespace, "rollout", "status", "daemonset/selvage-agent", limit)
 		Expect(must(ctx, "get", "peers,addressranges", "-o", identities)).To(Equal(before))
-		report, err := s.EndFlow(ctx, flow)
-		Expect(err).NotTo(HaveOccurred())
-		Expect(report.Sent).To(BeNumerically(">", 0))
-		Expect(report.Sent-report.Answered).To(BeZero(), "%+v", report)
+		for _, flow := range flows {
+			report, err := s.EndFlow(ctx, flow)
+			Expect(err).NotTo(HaveOccurred())
+			Expect(report.Sent).To(BeNumerically(">", 0))
+			Expect(report.Sent-report.Answered).To(BeZero(), "%s: %+v", flow.Name, report)
+		}
 		said, err := s.Selvage(ctx, "check")
 		Expect(err).NotTo(HaveOccurred(), said)
 	}, NodeTimeout(5*time.Minute))
 
 	It("turns forwarding on where it is off, without a privileged container", func(ctx context.Context) {
-		const forwarding = "/proc/sys/net/ipv4/ip_forward"
+		forwarding := []string{"/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"}
 		n, err := s.Node("node1")
 		Expect(err).NotTo(HaveOccurred())
-		_, err = n.Output(ctx, "sh", "-c", "echo 0 > "+forwarding)
-		Expect(err).NotTo(HaveOccurred())
+		for _, file := range forwarding {
+			_, err = n.Output(ctx, "sh", "-c", "echo 0 > "+file)
+			Expect(err).NotTo(HaveOccurred())
+		}
 		must(ctx, "-n", stage.Namespace, "rollout", "restart", "daemonset/selvage-agent")
 		must(ctx, "-n", stage.Namespace, "rollout", "status", "daemonset/selvage-agent", limit)
-		Eventually(func() (string, error) { return n.Output(ctx, "cat", forwarding) }).Should(Equal("1\n"))
-		_, _, err = s.Ask(ctx, a, "tcp", stage.Address(b))
-		Expect(err).NotTo(HaveOccurred())
+		for _, file := range forwarding {
+			Eventually(func() (string, error) { return n.Output(ctx, "cat", file) }).Should(Equal("1\n"), file)
+		}
+		for _, f := range families {
+			_, _, err = s.Ask(ctx, a, "tcp", f.answers(b))
+			Expect(err).NotTo(HaveOccurred())
+		}
 	}, NodeTimeout(3*time.Minute))
 
 	It("is shown on a node as long as it is there", func(ctx context.Context) {
 		// Or else the next test would find nothing whatever is there.
 		for _, n := range s.Nodes() {
 			Expect(look(ctx, n)).To(ContainElements(
-				ContainSubstring("selvage0"), ContainSubstring("10.32."), ContainSubstring("table inet selvage"),
+				ContainSubstring("selvage0"), ContainSubstring("10.32."), ContainSubstring("fd00:10:32:"), ContainSubstring("table inet selvage"),
 				"/etc/cni/net.d/10-selvage.conflist", "/opt/cni/bin/selvage", "/run/selvage/cni.sock", "/var/lib/selvage/identity"))
 		}
 	})
@@ -108,7 +123,7 @@ var _ = Describe("an installation", Ordered, func() {
 		Expect(must(ctx, "get", "peers", "-o", "name")).To(BeEmpty())
 		must(ctx, "delete", "pods", "--all-namespaces", "--field-selector", "spec.hostNetwork=false", limit)
 		must(ctx, "wait", "--for=delete", "addressranges", "--all", limit)
-		must(ctx, "delete", "-k", config+"pool", limit)
+		must(ctx, "delete", "-k", config+pool, limit)
 		must(ctx, "delete", "peerremovals", "--all", limit)
 		must(ctx, "delete", "-k", config+"default", limit)
 		must(ctx, "delete", "-k", config+"crd-guard", limit)
@@ -135,7 +150,7 @@ func install(ctx context.Context) {
 	must(ctx, "apply", "-k", config+"default")
 	must(ctx, "wait", "--for=condition=Established", "crd/addresspools.net.selvage.dev", limit)
 	must(ctx, "apply", "-k", config+"crd-guard")
-	must(ctx, "apply", "-k", config+"pool")
+	must(ctx, "apply", "-k", config+pool)
 	must(ctx, "-n", stage.Namespace, "rollout", "status", "daemonset/selvage-agent", limit)
 	must(ctx, "wait", "--for=condition=Ready", "nodes", "--all", limit)
 }

@@ -43,7 +43,7 @@ var _ = BeforeSuite(func(ctx context.Context) {
 	var err error
 	s, err = stage.Up(ctx, stage.Options{Source: source, Options: nodes.Options{Out: GinkgoWriter, Count: 3}})
 	Expect(err).NotTo(HaveOccurred())
-	s.Observe()
+	Expect(s.Observe(ctx)).To(Succeed())
 }, NodeTimeout(20*time.Minute))
 
 var _ = AfterSuite(func(ctx context.Context) {

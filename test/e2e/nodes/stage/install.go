@@ -62,21 +62,27 @@ patches:
       - {op: add, path: /spec/template/spec/containers/0/args/-, value: --grace-period=%s}
 `
 
-// pool is config/pool with small ranges, so that nodes grow and use what they
-// inherit.
-const pool = `apiVersion: kustomize.config.k8s.io/v1beta1
+// pools is a folder of pools with small ranges, so that nodes grow and use what
+// they inherit. A patch of a pool that the folder lacks does nothing.
+const pools = `apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
 resources: [%s]
 patches:
   - target: {kind: AddressPool, name: default}
     patch: |
       - {op: replace, path: /spec/rangePrefixLength, value: %d}
+  - target: {kind: AddressPool, name: default-ipv6}
+    patch: |
+      - {op: replace, path: /spec/rangePrefixLength, value: %d}
 `
 
-// RangePrefixLength is that of a node's first range: 32 addresses.
-const RangePrefixLength = 27
+// A node's first range has 32 addresses, of either family.
+const (
+	rangePrefixLength4 = 32 - 5
+	rangePrefixLength6 = 128 - 5
+)
 
-// install applies config/default and the pool, and waits until every node is
+// install applies config/default and the pools, and waits until every node is
 // Ready and every peer in the network.
 func (s *Stage) install(ctx context.Context) error {
 	fmt.Fprintln(s.options.Out, "installing Selvage")
@@ -84,7 +90,7 @@ func (s *Stage) install(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	addresses, err := s.kustomization("pool", pool, RangePrefixLength)
+	addresses, err := s.kustomization(s.options.Pool, pools, rangePrefixLength4, rangePrefixLength6)
 	if err != nil {
 		return err
 	}

@@ -44,6 +44,8 @@ type Options struct {
 	nodes.Options
 	// Source is the top of the source tree.
 	Source string
+	// Pool is the folder of config with the pools: pool by default.
+	Pool string
 }
 
 // Stage is the cluster with Selvage on it.
@@ -64,6 +66,9 @@ func Up(ctx context.Context, options Options) (_ *Stage, err error) {
 	s := &Stage{options: options}
 	if s.options.Out == nil {
 		s.options.Out = io.Discard
+	}
+	if s.options.Pool == "" {
+		s.options.Pool = "pool"
 	}
 	if s.work, err = os.MkdirTemp("", "selvage-stage"); err != nil {
 		return nil, err
@@ -118,12 +123,25 @@ func newClient(c *nodes.Cluster) (client.Client, error) {
 	return client.New(c.Config, client.Options{Scheme: all})
 }
 
-// Observe starts the witness. It takes some of the machine's time.
-func (s *Stage) Observe() {
-	s.Witness = &witness.Witness{Within: []netip.Prefix{netip.MustParsePrefix("10.32.0.0/12"), netip.MustParsePrefix("fd77:32::/48")}}
-	ctx, stop := context.WithCancel(context.Background())
+// Observe starts the witness of the pools' addresses. It takes some of the
+// machine's time.
+func (s *Stage) Observe(ctx context.Context) error {
+	var pools v1alpha1.AddressPoolList
+	if err := s.Client.List(ctx, &pools); err != nil {
+		return err
+	}
+	s.Witness = &witness.Witness{}
+	for _, p := range pools.Items {
+		cidr, err := netip.ParsePrefix(p.Spec.CIDR)
+		if err != nil {
+			return fmt.Errorf("pool %s: %w", p.Name, err)
+		}
+		s.Witness.Within = append(s.Witness.Within, cidr)
+	}
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx)) // it outlives the caller's
 	s.stop, s.watched = stop, make(chan error, 1)
 	go func() { s.watched <- s.Witness.Watch(ctx, 200*time.Millisecond, s.seen) }()
+	return nil
 }
 
 // seen are the nodes that the witness can look into.
