@@ -161,7 +161,7 @@ func (s *stage) overlay() (string, error) {
 	overlay := fmt.Sprintf(`resources: [%s]
 patches:
   - target: {kind: DaemonSet, name: selvage-agent}
-    patch: '[{op: add, path: /spec/template/spec/containers/0/args/-, value: --encapsulation=%s}]'
+    patch: '[{"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": "--encapsulation=%s"}]'
 `, base, s.encapsulation)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("making an overlay: %w", err)
