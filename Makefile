@@ -51,6 +51,10 @@ e2e: ## Selvage installed on real nodes: kubelets, containerd, real pods (root)
 conformance: ## Kubernetes' own network tests, on real kubelets (root; docs/conformance.md)
 	go run ./test/upstream $(CONFORMANCEFLAGS)
 
+.PHONY: e2e-short
+e2e-short: ## The same without the tests that take minutes each
+	hack/e2e.sh short
+
 .PHONY: bench
 bench: ## Measure allocation, CNI ADD and DEL beside bridge+host-local; writes bench/results.txt
 	hack/bench.sh

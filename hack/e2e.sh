@@ -2,7 +2,8 @@
 # Copyright The Selvage Authors.
 # SPDX-License-Identifier: Apache-2.0
 # Selvage on real nodes: kubelet, containerd and kube-proxy in namespaces of
-# this machine. `hack/e2e.sh -ginkgo.focus=REGEXP` runs a part of it.
+# this machine. `hack/e2e.sh short` leaves out what takes minutes a test, and
+# `hack/e2e.sh -ginkgo.focus=REGEXP` runs a part of test/e2e/nodes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,7 +15,20 @@ hack/setup.sh
 # The programs first, so that their building, which takes minutes the first
 # time, is not taken for a slow test.
 go run ./hack/cluster binaries --nodes
+verbose=(-v -ginkgo.no-color -ginkgo.v)
+case "${1-all}" in
+-*) exec go test -count=1 -timeout 60m ./test/e2e/nodes "${verbose[@]}" "$@" ;;
+all) some=() ;;
+short)
+	some=(-ginkgo.label-filter='!long')
+	echo "left out, since they take minutes (make e2e runs them):" $(grep -rl 'Label("long")' test/e2e)
+	;;
+*)
+	echo "usage: hack/e2e.sh [short | FLAGS]" >&2
+	exit 2
+	;;
+esac
 # The nodes by themselves first: what fails there is not Selvage's.
-[ $# -gt 0 ] || go test -count=1 -timeout 20m ./test/e2e/machines
-go test -count=1 -timeout 60m ./test/e2e/nodes -v -ginkgo.no-color -ginkgo.v "$@"
-[ $# -gt 0 ] || go test -count=1 -timeout 20m ./test/e2e/lifecycle -v -ginkgo.no-color -ginkgo.v
+go test -count=1 -timeout 20m ./test/e2e/machines
+go test -count=1 -timeout 20m ./test/e2e/lifecycle "${verbose[@]}"
+go test -count=1 -timeout 60m ./test/e2e/nodes "${verbose[@]}" "${some[@]}"

@@ -158,7 +158,7 @@ var _ = Describe("under traffic", Ordered, func() {
 		Expect(s.Start(ctx, pod)).To(Succeed())
 		Expect(s.Delete(ctx, pod)).To(Succeed())
 		t.lostNothing(ctx)
-	}, NodeTimeout(25*time.Minute))
+	}, Label("long"), NodeTimeout(25*time.Minute))
 
 	It("containerd and kubelet are killed", func(ctx context.Context) {
 		t := startTraffic(ctx)
@@ -177,7 +177,7 @@ var _ = Describe("under traffic", Ordered, func() {
 	}, forRemoval)
 })
 
-var _ = Describe("churn", Ordered, func() {
+var _ = Describe("churn", Label("long"), Ordered, func() {
 	It("pods start while their agent is killed again and again", func(ctx context.Context) {
 		asker := stage.Pod("asking", "node1")
 		Expect(s.Start(ctx, asker)).To(Succeed())
