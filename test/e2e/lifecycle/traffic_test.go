@@ -154,6 +154,14 @@ var _ = Describe("a pod", Ordered, func() {
 		})
 	}
 
+	It("has tunnels over the nodes' IPv4, whatever they carry", func(ctx context.Context) {
+		for _, n := range s.Nodes() {
+			out, err := n.Output(ctx, "ip", "-oneline", "-details", "link", "show", "selvage0")
+			Expect(err).NotTo(HaveOccurred())
+			Expect(out).To(And(ContainSubstring(" local "+families[0].node(n)+" "), ContainSubstring(fmt.Sprintf(" mtu %d ", podMTU))))
+		}
+	})
+
 	// The API server's own Service has one family, the cluster's first.
 	It("reaches the API server through its Service", func(ctx context.Context) {
 		out, err := s.Exec(ctx, a, "api")
