@@ -22,6 +22,9 @@ type stream struct {
 	t    testing.TB
 	a    *asker
 	stop chan struct{}
+	// done tells that the last packet was sent: an answer may take a while on
+	// a machine that is busy.
+	done chan struct{}
 	wg   sync.WaitGroup
 	sent uint32
 	back map[uint32]bool
@@ -29,7 +32,7 @@ type stream struct {
 
 func (a *asker) stream() *stream {
 	a.answered(20)
-	s := &stream{t: a.t, a: a, stop: make(chan struct{}), back: map[uint32]bool{}}
+	s := &stream{t: a.t, a: a, stop: make(chan struct{}), done: make(chan struct{}), back: map[uint32]bool{}}
 	s.wg.Add(2)
 	go s.send()
 	go s.receive()
@@ -38,6 +41,7 @@ func (a *asker) stream() *stream {
 
 func (s *stream) send() {
 	defer s.wg.Done()
+	defer close(s.done)
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -55,14 +59,17 @@ func (s *stream) send() {
 func (s *stream) receive() {
 	defer s.wg.Done()
 	b := make([]byte, 100)
+	silent := 0
 	for {
 		_ = s.a.conn.SetReadDeadline(time.Now().Add(hush))
 		n, _, err := s.a.conn.ReadFrom(b)
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			select {
-			case <-s.stop:
-				return
+			case <-s.done:
+				if silent++; len(s.back) == int(s.sent) || silent == longHush {
+					return
+				}
 			default:
 			}
 		case errors.Is(err, net.ErrClosed):
@@ -72,6 +79,9 @@ func (s *stream) receive() {
 		}
 	}
 }
+
+// longHush is after how many times hush an answer is not coming any more.
+const longHush = 50
 
 // end stops it and says what was lost.
 func (s *stream) end() {

@@ -49,7 +49,7 @@ func readOnlySysctls(t *testing.T, what string) {
 		if what[0] == '1' && err != nil {
 			t.Errorf("with the right value: %v", err)
 		}
-		if what[0] == '0' && (err == nil || !strings.Contains(err.Error(), "sysctl -w net.ipv") || !strings.Contains(err.Error(), "writable /proc/sys")) {
+		if what[0] == '0' && (err == nil || !strings.Contains(err.Error(), "sysctl -w net.ipv") || !strings.Contains(err.Error(), "--sysctl-dir")) {
 			t.Errorf("with the wrong value: %v", err)
 		}
 	}
