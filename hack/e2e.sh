@@ -28,6 +28,8 @@ short)
 	exit 2
 	;;
 esac
+# What applying and deleting the manifests does.
+go test -count=1 -timeout 20m ./test/e2e/install
 # The nodes by themselves first: what fails there is not Selvage's.
 go test -count=1 -timeout 20m ./test/e2e/machines
 go test -count=1 -timeout 20m ./test/e2e/lifecycle "${verbose[@]}"

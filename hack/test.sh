@@ -20,14 +20,14 @@ make --no-print-directory build
 # Not from the cache: what a kernel does is not among its keys.
 gotest=(go test -count=1 -timeout 20m)
 
-# Two lanes, for two cores: the longest suite in one, and in the other every
+# Two lanes, for two cores: the longest suites in one, and in the other every
 # other package, one after another, so that no two of them load the kernel at
 # once.
 failed=0
 export CGO_ENABLED=0
-# Real nodes are a target of their own: make e2e.
-others=$(go list ./... | grep -v -e '/test/e2e/controller$' -e '/test/e2e/nodes$' -e '/test/e2e/lifecycle$' -e '/test/e2e/machines$')
-"${gotest[@]}" "$@" ./test/e2e/controller -skip '^TestTwoControllers$' &
+# Installing, and real nodes, are a target of their own: make e2e.
+others=$(go list ./... | grep -v -E '/test/e2e/(controller|kubectl|install|nodes|lifecycle|machines)$')
+"${gotest[@]}" -p 1 "$@" ./test/e2e/controller ./test/e2e/kubectl -skip '^TestTwoControllers$' &
 longest=$!
 trap 'kill "$longest" 2>/dev/null || true' EXIT
 # shellcheck disable=SC2086 # one word a package
