@@ -15,7 +15,8 @@ hack/setup.sh
 # The programs first, so that their building, which takes minutes the first
 # time, is not taken for a slow test.
 go run ./hack/cluster binaries --nodes
-verbose=(-v -ginkgo.no-color -ginkgo.v)
+# In one order, so that what fails once fails again. -ginkgo.seed=N: another.
+verbose=(-v -ginkgo.no-color -ginkgo.v -ginkgo.seed=1795447437)
 case "${1-all}" in
 -*) exec go test -count=1 -timeout 60m ./test/e2e/nodes "${verbose[@]}" "$@" ;;
 all) some=() ;;

@@ -206,15 +206,7 @@ var _ = Describe("a node's life", Ordered, func() {
 		for _, p := range pods {
 			Expect(s.Client.Delete(ctx, p, client.GracePeriodSeconds(0))).To(Succeed())
 		}
-		heirs := crowd("heir", "node1", 45)
-		Expect(s.Start(ctx, heirs...)).To(Succeed())
-		var inherited []*corev1.Pod
-		for _, h := range heirs {
-			if stage.Within(held, h.Status.PodIP) {
-				inherited = append(inherited, h)
-			}
-		}
-		Expect(inherited).NotTo(BeEmpty())
+		inherited := inheriting(ctx, held, "node1")
 		far := stage.Pod("far", "node2")
 		Expect(s.Start(ctx, far)).To(Succeed())
 		answers(ctx, far, inherited...)
@@ -234,6 +226,6 @@ var _ = Describe("a node's life", Ordered, func() {
 		Expect(s.Start(ctx, fresh)).To(Succeed())
 		answers(ctx, far, append(inherited, fresh)...)
 		s.Witness.Audible("node3")
-		Expect(s.Delete(ctx, append(heirs, far, fresh)...)).To(Succeed())
+		Expect(s.Delete(ctx, append(inherited, far, fresh)...)).To(Succeed())
 	}, forRemoval)
 })
