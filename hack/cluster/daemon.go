@@ -131,7 +131,7 @@ func (c *cluster) serve() *cobra.Command {
 	return cmd
 }
 
-func (c *cluster) runServe(ctx context.Context, s *serving) error {
+func (c *cluster) runServe(ctx context.Context, s *serving) (err error) {
 	lock := c.lock()
 	// Commands that ask whether it is up hold the lock for a moment.
 	asked, cancel := context.WithTimeout(ctx, 5*time.Second)
@@ -139,7 +139,8 @@ func (c *cluster) runServe(ctx context.Context, s *serving) error {
 	if _, err := lock.TryLockContext(asked, 20*time.Millisecond); err != nil {
 		return fmt.Errorf("another cluster runs in %s already (%w)", c.dir, err)
 	}
-	defer lock.Unlock() //nolint:errcheck // also keeps the garbage collector from closing it before
+	// This also keeps the garbage collector from closing it before.
+	defer func() { err = errors.Join(err, lock.Unlock()) }()
 	if err := os.WriteFile(lock.Path(), fmt.Appendln(nil, os.Getpid()), 0o600); err != nil {
 		return fmt.Errorf("saying who holds the lock: %w", err)
 	}

@@ -69,7 +69,7 @@ type finder struct {
 	searched bool   // setup-envtest has been tried
 }
 
-func (f *finder) find(ctx context.Context, p program) (string, error) {
+func (f *finder) find(ctx context.Context, p program) (_ string, err error) {
 	if path := filepath.Join(f.assets, p.name); f.assets != "" && isProgram(path) {
 		// The user's own choice is used as it is, but not in silence.
 		if err := checkVersion(ctx, p, path); err != nil {
@@ -90,7 +90,7 @@ func (f *finder) find(ctx context.Context, p program) (string, error) {
 	if err := lock.Lock(); err != nil {
 		return "", fmt.Errorf("locking %s: %w", lock.Path(), err)
 	}
-	defer lock.Unlock() //nolint:errcheck // closing the file unlocks it
+	defer func() { err = errors.Join(err, lock.Unlock()) }()
 	if isProgram(path) && checkVersion(ctx, p, path) == nil {
 		return path, nil
 	}

@@ -20,6 +20,7 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/selvage-net/selvage/hack/cluster/nodes/machine"
@@ -210,8 +211,13 @@ func tree(root string) (groups []string, err error) {
 
 func killGroup(group string) error {
 	data, err := os.ReadFile(filepath.Join(group, "cgroup.procs"))
-	if err != nil {
-		return nil //nolint:nilerr // gone by itself, or a group of threads: Remove says
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENODEV):
+		return nil // gone by itself
+	case errors.Is(err, unix.EOPNOTSUPP):
+		return nil // a group of threads, whose processes the group above lists
+	case err != nil:
+		return fmt.Errorf("listing the processes of %s: %w", group, err)
 	}
 	for _, word := range strings.Fields(string(data)) {
 		pid, err := strconv.Atoi(word)

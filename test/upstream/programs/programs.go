@@ -9,6 +9,7 @@ package programs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -93,7 +94,7 @@ func Find(ctx context.Context, out io.Writer) (Paths, error) {
 	return paths, paths.buildPause(ctx, cache, source)
 }
 
-func (p program) find(ctx context.Context, out io.Writer, source string) error {
+func (p program) find(ctx context.Context, out io.Writer, source string) (err error) {
 	if err := os.MkdirAll(filepath.Dir(*p.path), 0o755); err != nil {
 		return fmt.Errorf("making the cache of programs: %w", err)
 	}
@@ -102,7 +103,7 @@ func (p program) find(ctx context.Context, out io.Writer, source string) error {
 	if err := lock.Lock(); err != nil {
 		return fmt.Errorf("locking %s: %w", lock.Path(), err)
 	}
-	defer lock.Unlock() //nolint:errcheck // closing the file unlocks it
+	defer func() { err = errors.Join(err, lock.Unlock()) }()
 	if _, err := os.Stat(*p.path); err == nil {
 		return nil
 	}

@@ -50,7 +50,7 @@ func Read(report []byte) ([]Spec, error) {
 		}
 	}
 	if len(specs) == 0 {
-		return nil, errors.New("Ginkgo's report has no spec about the network") //nolint:staticcheck // a name
+		return nil, errors.New("the report of Ginkgo has no spec about the network: does --focus name any?")
 	}
 	slices.SortFunc(specs, func(a, b Spec) int { return cmp.Compare(a.Name, b.Name) })
 	return specs, nil
