@@ -17,8 +17,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-
-	"github.com/gofrs/flock"
 )
 
 // Binaries finds each program of a control plane: in KUBEBUILDER_ASSETS, else
@@ -69,35 +67,31 @@ type finder struct {
 	searched bool   // setup-envtest has been tried
 }
 
-func (f *finder) find(ctx context.Context, p program) (_ string, err error) {
-	if path := filepath.Join(f.assets, p.name); f.assets != "" && isProgram(path) {
+func (f *finder) find(ctx context.Context, p program) (string, error) {
+	if path := filepath.Join(f.assets, p.Name); f.assets != "" && isProgram(path) {
 		// The user's own choice is used as it is, but not in silence.
 		if err := checkVersion(ctx, p, path); err != nil {
 			fmt.Fprintf(f.out, "KUBEBUILDER_ASSETS: %v; it is used all the same\n", err)
 		}
 		return path, nil
 	}
-	dir := filepath.Join(f.cache, p.module+"-"+p.version)
-	path := filepath.Join(dir, p.name)
-	if isProgram(path) && checkVersion(ctx, p, path) == nil {
+	path := filepath.Join(f.cache, filepath.Base(p.Module)+"-"+p.Version, p.Name)
+	good := func(path string) error { return checkVersion(ctx, p, path) }
+	if isProgram(path) && good(path) == nil {
 		return path, nil
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", fmt.Errorf("making the cache of programs: %w", err)
-	}
-	// One builder at a time: the second finds what the first has built.
-	lock := flock.New(path + ".lock")
-	if err := lock.Lock(); err != nil {
-		return "", fmt.Errorf("locking %s: %w", lock.Path(), err)
-	}
-	defer func() { err = errors.Join(err, lock.Unlock()) }()
-	if isProgram(path) && checkVersion(ctx, p, path) == nil {
-		return path, nil
-	}
-	if found := f.download(ctx, p); found != "" {
-		return found, nil
-	}
-	return path, build(ctx, f.out, p, path)
+	found := path
+	err := once(path, func() error {
+		if isProgram(path) && good(path) == nil {
+			return nil
+		}
+		if downloaded := f.download(ctx, p); downloaded != "" {
+			found = downloaded
+			return nil
+		}
+		return p.build(ctx, f.out, path, good)
+	})
+	return found, err
 }
 
 // download asks setup-envtest, once. Anything that goes wrong is told, and the
@@ -114,11 +108,11 @@ func (f *finder) download(ctx context.Context, p program) string {
 		}
 		f.envtest = dir
 	}
-	path := filepath.Join(f.envtest, p.name)
+	path := filepath.Join(f.envtest, p.Name)
 	if f.envtest == "" || !isProgram(path) {
 		return ""
 	}
-	if err := checkVersion(ctx, p, path); err != nil && p.name != "etcd" {
+	if err := checkVersion(ctx, p, path); err != nil && p.Name != "etcd" {
 		fmt.Fprintf(f.out, "setup-envtest: %v: building it instead\n", err)
 		return ""
 	}

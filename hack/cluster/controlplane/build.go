@@ -8,6 +8,7 @@ package controlplane
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -17,6 +18,8 @@ import (
 	"runtime"
 	"strings"
 	"time"
+
+	"github.com/gofrs/flock"
 )
 
 const (
@@ -50,51 +53,96 @@ func setupEnvtest(ctx context.Context, out io.Writer, dir string) (string, error
 	return strings.TrimSpace(said.String()), nil
 }
 
-// build makes one program from its Go module, into a temporary file that is
-// renamed when it is whole.
-func build(ctx context.Context, out io.Writer, p program, path string) error {
+// Build is a program, and how it is built from the Go module that pins it.
+type Build struct {
+	Name, Version, Package string
+	// Module is the module's folder below the source tree.
+	Module string
+	Tags   string
+	// Test: what is built are the package's tests, as one program.
+	Test bool
+	// Took is how long it usually takes on two cores.
+	Took string
+}
+
+// Keep builds the program, unless it is there already. What it does is written
+// to out.
+func (b Build) Keep(ctx context.Context, out io.Writer, path string) error {
+	return once(path, func() error {
+		if isProgram(path) {
+			return nil
+		}
+		return b.build(ctx, out, path, func(string) error { return nil })
+	})
+}
+
+// once makes the program's folder, and calls make while no other process makes
+// the same program: the second finds what the first has made.
+func once(path string, make func() error) (err error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("making the cache of programs: %w", err)
+	}
+	lock := flock.New(path + ".lock")
+	if err := lock.Lock(); err != nil {
+		return fmt.Errorf("locking %s: %w", lock.Path(), err)
+	}
+	defer func() { err = errors.Join(err, lock.Unlock()) }()
+	return make()
+}
+
+// build makes the program in a temporary file, which is renamed when it is
+// whole and found good.
+func (b Build) build(ctx context.Context, out io.Writer, path string, check func(built string) error) error {
 	root, err := SourceDir()
 	if err != nil {
-		return fmt.Errorf("building %s: %w", p.name, err)
+		return fmt.Errorf("building %s: %w", b.Name, err)
 	}
 	fmt.Fprintf(out, "building %s %s from %s (usually %s; once, then it is kept in %s) …\n",
-		p.name, p.version, p.pkg, p.took, filepath.Dir(path))
+		b.Name, b.Version, b.Package, b.Took, filepath.Dir(path))
 	start := time.Now()
 	temporary, err := os.MkdirTemp(filepath.Dir(path), ".build-")
 	if err != nil {
-		return fmt.Errorf("building %s: %w", p.name, err)
+		return fmt.Errorf("building %s: %w", b.Name, err)
 	}
 	defer os.RemoveAll(temporary)
-	built := filepath.Join(temporary, p.name)
-	cmd := exec.CommandContext(ctx, "go", "build", "-mod=readonly", "-buildvcs=false", "-trimpath",
-		"-tags", p.tags, "-ldflags", linkFlags(p), "-o", built, p.pkg)
-	cmd.Dir = filepath.Join(root, "hack", "cluster", "binaries", p.module)
+	built := filepath.Join(temporary, b.Name)
+	cmd := exec.CommandContext(ctx, "go", b.arguments(built)...)
+	cmd.Dir = filepath.Join(root, b.Module)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
 	if said, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("building %s in %s: %w\n%s", p.name, cmd.Dir, err, said)
+		return fmt.Errorf("building %s in %s: %w\n%s", b.Name, cmd.Dir, err, said)
 	}
-	if err := checkVersion(ctx, p, built); err != nil {
+	if err := check(built); err != nil {
 		return fmt.Errorf("what was just built is not what was wanted: %w", err)
 	}
 	if err := os.Rename(built, path); err != nil {
-		return fmt.Errorf("keeping %s: %w", p.name, err)
+		return fmt.Errorf("keeping %s: %w", b.Name, err)
 	}
-	fmt.Fprintf(out, "built %s in %s\n", p.name, time.Since(start).Round(time.Second))
+	fmt.Fprintf(out, "built %s in %s\n", b.Name, time.Since(start).Round(time.Second))
 	return nil
 }
 
+func (b Build) arguments(built string) []string {
+	verb := []string{"build"}
+	if b.Test {
+		verb = []string{"test", "-c", "-vet=off"}
+	}
+	return append(verb, "-mod=readonly", "-buildvcs=false", "-trimpath",
+		"-tags", b.Tags, "-ldflags", b.linkFlags(), "-o", built, b.Package)
+}
+
 // linkFlags give programs their version: without it clients reject Kubernetes'
-// version string.
-func linkFlags(p program) string {
+// version string, and its tests call themselves v0.0.0.
+func (b Build) linkFlags() string {
 	flags := []string{"-s", "-w"}
-	switch p.module {
+	switch filepath.Base(b.Module) {
 	case "kubernetes":
-		parts := strings.SplitN(strings.TrimPrefix(p.version, "v"), ".", 3)
-		for _, set := range []string{"gitVersion=" + p.version, "gitMajor=" + parts[0], "gitMinor=" + parts[1]} {
+		parts := strings.SplitN(strings.TrimPrefix(b.Version, "v"), ".", 3)
+		for _, set := range []string{"gitVersion=" + b.Version, "gitMajor=" + parts[0], "gitMinor=" + parts[1]} {
 			flags = append(flags, "-X", "k8s.io/component-base/version."+set)
 		}
 	case "containerd":
-		flags = append(flags, "-X", "github.com/containerd/containerd/v2/version.Version="+p.version)
+		flags = append(flags, "-X", "github.com/containerd/containerd/v2/version.Version="+b.Version)
 	}
 	return strings.Join(flags, " ")
 }

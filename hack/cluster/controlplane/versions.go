@@ -32,26 +32,24 @@ type NodePaths struct {
 	Ctr        string
 }
 
-// program is one of them: where it is kept, how it names its version, and how
-// it is built.
+// program is one of them: how it is built, how it names its version, and where
+// it was found.
 type program struct {
-	name    string
-	module  string // folder below hack/cluster/binaries
-	version string
-	pkg     string
-	tags    string
+	Build
 	envtest bool     // setup-envtest has it
 	ask     []string // arguments that make it print its version
 	says    string   // a line of what it then prints
-	took    string   // how long a build usually takes on two cores
 	path    *string
 }
 
+// modules is where the modules are that pin them.
+const modules = "hack/cluster/binaries/"
+
 func programs(paths *Paths) []program {
 	etcd := program{
-		name: "etcd", module: "etcd", version: EtcdVersion, pkg: "go.etcd.io/etcd/server/v3", envtest: true,
+		Build:   Build{Name: "etcd", Module: modules + "etcd", Version: EtcdVersion, Package: "go.etcd.io/etcd/server/v3", Took: "half a minute"},
+		envtest: true, path: &paths.Etcd,
 		ask: []string{"--version"}, says: "etcd Version: " + strings.TrimPrefix(EtcdVersion, "v"),
-		took: "half a minute", path: &paths.Etcd,
 	}
 	server := kubernetesProgram("kube-apiserver", "4 to 7 minutes", &paths.APIServer)
 	manager := kubernetesProgram("kube-controller-manager", "1 minute", &paths.ControllerManager)
@@ -74,15 +72,18 @@ func nodePrograms(paths *NodePaths) []program {
 
 func kubernetesProgram(name, took string, path *string) program {
 	return program{
-		name: name, module: "kubernetes", version: KubernetesVersion, pkg: "k8s.io/kubernetes/cmd/" + name,
-		ask: []string{"--version"}, says: "Kubernetes " + KubernetesVersion, took: took, path: path,
+		Build: Build{Name: name, Module: modules + "kubernetes", Version: KubernetesVersion, Package: "k8s.io/kubernetes/cmd/" + name, Took: took},
+		ask:   []string{"--version"}, says: "Kubernetes " + KubernetesVersion, path: path,
 	}
 }
 
 func containerdProgram(name, took, says string, path *string) program {
 	return program{
-		name: name, module: "containerd", version: ContainerdVersion, pkg: "github.com/containerd/containerd/v2/cmd/" + name,
-		// Snapshotters that need C libraries or are of no use here.
-		tags: "no_btrfs,no_devmapper,no_zfs,no_aufs", ask: []string{"-v"}, says: says, took: took, path: path,
+		Build: Build{
+			Name: name, Module: modules + "containerd", Version: ContainerdVersion, Package: "github.com/containerd/containerd/v2/cmd/" + name, Took: took,
+			// Snapshotters that need C libraries or are of no use here.
+			Tags: "no_btrfs,no_devmapper,no_zfs,no_aufs",
+		},
+		ask: []string{"-v"}, says: says, path: path,
 	}
 }
