@@ -12,7 +12,6 @@ import (
 	"context"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -66,16 +65,12 @@ var _ = AfterSuite(func(ctx context.Context) {
 	}
 }, NodeTimeout(2*time.Minute))
 
-// If a test fails, the evidence is kept in $ARTIFACTS, or else in bin/artifacts.
+// If a test fails, the evidence is kept.
 var _ = AfterEach(func(ctx context.Context) {
 	if s == nil || !CurrentSpecReport().Failed() {
 		return
 	}
-	dir := os.Getenv("ARTIFACTS")
-	if dir == "" {
-		dir = filepath.Join(source, "bin", "artifacts")
-	}
-	dir = filepath.Join(dir, strings.NewReplacer(" ", "-", "/", "").Replace(CurrentSpecReport().FullText()))
+	dir := s.EvidenceDir(CurrentSpecReport().FullText())
 	AddReportEntry("evidence", dir)
 	if err := s.Evidence(ctx, dir); err != nil {
 		AddReportEntry("evidence is missing", err.Error()) // as when the kinds are gone already

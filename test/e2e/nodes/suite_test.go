@@ -11,8 +11,6 @@ package nodes
 import (
 	"context"
 	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -52,8 +50,7 @@ var _ = AfterSuite(func(ctx context.Context) {
 	}
 }, NodeTimeout(2*time.Minute))
 
-// After each test nothing may be broken; if something is, the evidence is kept
-// in $ARTIFACTS, or else in bin/artifacts.
+// After each test nothing may be broken; if something is, the evidence is kept.
 var _ = AfterEach(func(ctx context.Context) {
 	if s == nil {
 		return
@@ -63,11 +60,7 @@ var _ = AfterEach(func(ctx context.Context) {
 		said, err = s.Selvage(ctx, "check")
 	}
 	if err != nil || CurrentSpecReport().Failed() {
-		dir := os.Getenv("ARTIFACTS")
-		if dir == "" {
-			dir = filepath.Join(source, "bin", "artifacts")
-		}
-		dir = filepath.Join(dir, strings.ReplaceAll(strings.ReplaceAll(CurrentSpecReport().FullText(), " ", "-"), "/", ""))
+		dir := s.EvidenceDir(CurrentSpecReport().FullText())
 		AddReportEntry("evidence", dir)
 		Expect(s.Evidence(ctx, dir)).To(Succeed())
 	}

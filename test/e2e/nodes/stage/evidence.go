@@ -18,6 +18,16 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
+// EvidenceDir is the folder for what a test leaves when it fails: in $ARTIFACTS,
+// or else in bin/artifacts.
+func (s *Stage) EvidenceDir(test string) string {
+	dir := os.Getenv("ARTIFACTS")
+	if dir == "" {
+		dir = filepath.Join(s.options.Source, "bin", "artifacts")
+	}
+	return filepath.Join(dir, strings.NewReplacer(" ", "-", "/", "").Replace(test))
+}
+
 // Evidence writes into a folder what helps to find out why a test failed: the
 // logs of controller, agents and nodes, the cluster's objects, the audit, and
 // each node's routes, rules and connections.
