@@ -151,8 +151,8 @@ const (
 	EvidenceAgentAcknowledged Evidence = "AgentAcknowledged"
 	// EvidenceLeaseExpired: its lease was watched to run out, then sealed.
 	EvidenceLeaseExpired Evidence = "LeaseExpired"
-	// EvidenceNodeOutOfService: the Node carries the out-of-service taint
-	// and the lease is not being renewed.
+	// EvidenceNodeOutOfService: the Node carries the out-of-service taint, and
+	// its lease was watched to run out, then sealed.
 	EvidenceNodeOutOfService Evidence = "NodeOutOfService"
 	// EvidenceAsserted: a person vouches (assertDown).
 	EvidenceAsserted Evidence = "Asserted"
