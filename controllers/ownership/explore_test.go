@@ -10,20 +10,20 @@ import (
 	"time"
 
 	"github.com/selvage-net/selvage/controllers/ownership"
-	"github.com/selvage-net/selvage/test/sim"
+	"github.com/selvage-net/selvage/test/model"
 )
 
 var states = flag.Int("states", 1500, "how many states an exploration may visit")
 
 // universe is a scenario to be explored: every order of its actions.
 type universe struct {
-	start   func(ownership.Config) *sim.World
-	actions []sim.Action
+	start   func(ownership.Config) *model.World
+	actions []model.Action
 	depth   int
 	// mutants are rules without which the exploration must find a violation.
 	mutants []string
 	// breaks, if any, breaks a rule of the agents': likewise.
-	breaks func(*sim.World)
+	breaks func(*model.World)
 }
 
 func twoControllers(cfg ownership.Config, hosts int) *stage {
@@ -36,7 +36,7 @@ var universes = map[string]universe{
 	// Two controllers claim and grant, for peers that want ranges of
 	// different sizes, while claims of any size lie about.
 	"claims": {
-		start: func(cfg ownership.Config) *sim.World {
+		start: func(cfg ownership.Config) *model.World {
 			s := twoControllers(cfg, 0)
 			for _, name := range []string{"host1", "host2", "host3", "host4"} {
 				h := s.AddHost(name)
@@ -53,8 +53,8 @@ var universes = map[string]universe{
 			}
 			return s.World
 		},
-		actions: append(append(sim.Actions(0, true), sim.Actions(1, true)...),
-			sim.Action{Name: "somebody claims 10.0.0.4/30", Do: func(w *sim.World) bool {
+		actions: append(append(model.Actions(0, true), model.Actions(1, true)...),
+			model.Action{Name: "somebody claims 10.0.0.4/30", Do: func(w *model.World) bool {
 				return w.Store.Apply(ownership.CreateRange{Pool: "default", CIDR: netip.MustParsePrefix("10.0.0.4/30")}) == nil
 			}}),
 		depth:   40,
@@ -63,7 +63,7 @@ var universes = map[string]universe{
 	// A live peer is removed, the removal is cancelled and declared again,
 	// while its agent renews, acknowledges, serves, and its messages are late.
 	"cancel": {
-		start: func(cfg ownership.Config) *sim.World {
+		start: func(cfg ownership.Config) *model.World {
 			s := twoControllers(cfg, 2)
 			s.declare("host2", "host1")
 			for range 3 {
@@ -73,15 +73,15 @@ var universes = map[string]universe{
 			s.Store.Undeclare("host2")
 			return s.World
 		},
-		actions: append(append(sim.Actions(1, false), sim.Passes(0)),
-			sim.OnHost("host2", "syncs", func(w *sim.World, h *sim.Host) { w.Sync(h) }),
-			sim.OnHost("host2", "reads its lease", func(w *sim.World, h *sim.Host) { w.TakeRead(h) }),
-			sim.OnHost("host2", "takes its lease", func(w *sim.World, h *sim.Host) { w.TakeWrite(h) }),
-			sim.Action{Name: "the removal is deleted", Do: func(w *sim.World) bool {
+		actions: append(append(model.Actions(1, false), model.Passes(0)),
+			model.OnHost("host2", "syncs", func(w *model.World, h *model.Host) { w.Sync(h) }),
+			model.OnHost("host2", "reads its lease", func(w *model.World, h *model.Host) { w.TakeRead(h) }),
+			model.OnHost("host2", "takes its lease", func(w *model.World, h *model.Host) { w.TakeWrite(h) }),
+			model.Action{Name: "the removal is deleted", Do: func(w *model.World) bool {
 				w.Store.Undeclare("host2")
 				return true
 			}},
-			sim.Action{Name: "the removal is declared", Do: func(w *sim.World) bool {
+			model.Action{Name: "the removal is declared", Do: func(w *model.World) bool {
 				d := ownership.Declaration{Heir: "host1"}
 				d.Name = "host2"
 				return w.Store.Declare(d) == nil
@@ -93,7 +93,7 @@ var universes = map[string]universe{
 	// A peer whose agent is dead and whose pods are not goes, while a survivor
 	// sees it late and the heir gives its address out as soon as it can.
 	"barrier": {
-		start: func(cfg ownership.Config) *sim.World {
+		start: func(cfg ownership.Config) *model.World {
 			s := twoControllers(cfg, 3)
 			s.Allocate(s.Host("host3"))
 			s.silence("host3")
@@ -110,15 +110,15 @@ var universes = map[string]universe{
 			}
 			return s.World
 		},
-		actions: append(append(sim.Actions(1, false), sim.Passes(0)),
-			sim.OnHost("host1", "works", func(w *sim.World, h *sim.Host) { w.Work(h) }),
-			sim.OnHost("host1", "allocates", func(w *sim.World, h *sim.Host) { w.Allocate(h) }),
-			sim.OnHost("host2", "sends a renewal", func(w *sim.World, h *sim.Host) { w.RenewSend(h) }),
-			sim.OnHost("host2", "'s renewal lands", func(w *sim.World, h *sim.Host) { w.RenewLand(h) }),
-			sim.OnHost("host2", "syncs", func(w *sim.World, h *sim.Host) { w.Sync(h) }),
-			sim.OnHost("host2", "reads its lease", func(w *sim.World, h *sim.Host) { w.TakeRead(h) }),
-			sim.OnHost("host2", "takes its lease", func(w *sim.World, h *sim.Host) { w.TakeWrite(h) }),
-			sim.Passing(70*time.Second, 6*time.Minute),
+		actions: append(append(model.Actions(1, false), model.Passes(0)),
+			model.OnHost("host1", "works", func(w *model.World, h *model.Host) { w.Work(h) }),
+			model.OnHost("host1", "allocates", func(w *model.World, h *model.Host) { w.Allocate(h) }),
+			model.OnHost("host2", "sends a renewal", func(w *model.World, h *model.Host) { w.RenewSend(h) }),
+			model.OnHost("host2", "'s renewal lands", func(w *model.World, h *model.Host) { w.RenewLand(h) }),
+			model.OnHost("host2", "syncs", func(w *model.World, h *model.Host) { w.Sync(h) }),
+			model.OnHost("host2", "reads its lease", func(w *model.World, h *model.Host) { w.TakeRead(h) }),
+			model.OnHost("host2", "takes its lease", func(w *model.World, h *model.Host) { w.TakeWrite(h) }),
+			model.Passing(70*time.Second, 6*time.Minute),
 		),
 		depth:   20,
 		mutants: []string{"Barrier"},
@@ -126,22 +126,22 @@ var universes = map[string]universe{
 	// A Lease was absent as a peer's agent began to take it. By the time it
 	// goes on, that peer has been removed, and its sealed Lease is deleted.
 	"spent": {
-		start: func(cfg ownership.Config) *sim.World {
+		start: func(cfg ownership.Config) *model.World {
 			s := twoControllers(cfg, 3)
 			stall(s, "host3")
 			vanish(s, "host3", "host1")
 			return s.World
 		},
-		actions: append(append(sim.Actions(1, true), sim.Passes(0)),
-			sim.OnHost("host1", "works", func(w *sim.World, h *sim.Host) { w.Work(h) }),
-			sim.OnHost("host1", "allocates", func(w *sim.World, h *sim.Host) { w.Allocate(h) }),
-			sim.OnHost("host3", "takes its lease", func(w *sim.World, h *sim.Host) { w.TakeWrite(h) }),
-			sim.OnHost("host3", "reads its lease", func(w *sim.World, h *sim.Host) { w.TakeRead(h) }),
-			sim.OnHost("host3", "allocates", func(w *sim.World, h *sim.Host) { w.Allocate(h) }),
-			sim.Passing(70*time.Second, 12*time.Minute),
+		actions: append(append(model.Actions(1, true), model.Passes(0)),
+			model.OnHost("host1", "works", func(w *model.World, h *model.Host) { w.Work(h) }),
+			model.OnHost("host1", "allocates", func(w *model.World, h *model.Host) { w.Allocate(h) }),
+			model.OnHost("host3", "takes its lease", func(w *model.World, h *model.Host) { w.TakeWrite(h) }),
+			model.OnHost("host3", "reads its lease", func(w *model.World, h *model.Host) { w.TakeRead(h) }),
+			model.OnHost("host3", "allocates", func(w *model.World, h *model.Host) { w.Allocate(h) }),
+			model.Passing(70*time.Second, 12*time.Minute),
 		),
 		depth:  20,
-		breaks: func(w *sim.World) { w.TakesAbsent = true },
+		breaks: func(w *model.World) { w.TakesAbsent = true },
 	},
 }
 
@@ -151,13 +151,13 @@ func TestExplore(t *testing.T) {
 	for _, name := range sortedNames(universes) {
 		u := universes[name]
 		t.Run(name, func(t *testing.T) {
-			found := sim.Explore(u.start(ownership.Config{}), u.actions, u.depth, *states)
+			found := model.Explore(u.start(ownership.Config{}), u.actions, u.depth, *states)
 			t.Logf("%d states, %d steps, depth %d, complete: %t", found.States, found.Steps, found.Depth, found.Complete)
 			if len(found.Violations) > 0 {
 				t.Fatalf("%v\nafter %q", found.Violations, found.Trace)
 			}
 			for _, rule := range u.mutants {
-				found := sim.Explore(u.start(ownership.Config{}.Without(ownership.Rules[rule])), u.actions, u.depth, 6**states)
+				found := model.Explore(u.start(ownership.Config{}.Without(ownership.Rules[rule])), u.actions, u.depth, 6**states)
 				if len(found.Violations) == 0 {
 					t.Errorf("without rule %s nothing breaks in %d states, depth %d", rule, found.States, found.Depth)
 				} else {
@@ -169,7 +169,7 @@ func TestExplore(t *testing.T) {
 			}
 			broken := u.start(ownership.Config{})
 			u.breaks(broken)
-			if found := sim.Explore(broken, u.actions, u.depth, 6**states); len(found.Violations) == 0 {
+			if found := model.Explore(broken, u.actions, u.depth, 6**states); len(found.Violations) == 0 {
 				t.Errorf("the agents break a rule, and nothing breaks in %d states, depth %d", found.States, found.Depth)
 			} else {
 				t.Logf("the agents break a rule: after %d states: %v\n%q", found.States, found.Violations[0], found.Trace)

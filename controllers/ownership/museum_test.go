@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/selvage-net/selvage/controllers/ownership"
-	"github.com/selvage-net/selvage/test/sim"
+	"github.com/selvage-net/selvage/test/model"
 )
 
 // The museum: failures that real systems shipped, each made to fail here by
@@ -188,7 +188,7 @@ func TestMuseum_cilium_41986_two_leaders(t *testing.T) {
 			for !s.Read(c) {
 			}
 		}
-		for _, c := range []*sim.Controller{second, s.c} {
+		for _, c := range []*model.Controller{second, s.c} {
 			s.Decide(c)
 		}
 		for _, c := range s.Controllers {
@@ -320,7 +320,7 @@ func TestMuseum_whereabouts_176_late_cleanup(t *testing.T) {
 	i := slices.IndexFunc(seen.Ranges, func(r ownership.Range) bool { return r.Epoch == 0 })
 	s.Host("host1").Headroom = 5
 	s.work(3, "host1")
-	if err := s.Store.Apply(ownership.DeleteRange{Range: seen.Ranges[i]}); !errors.Is(err, sim.ErrConflict) {
+	if err := s.Store.Apply(ownership.DeleteRange{Range: seen.Ranges[i]}); !errors.Is(err, model.ErrConflict) {
 		t.Errorf("the claim was granted meanwhile, and its deletion says %v", err)
 	}
 	s.held(t)
@@ -346,7 +346,7 @@ func TestMuseum_coil_deleted_by_name(t *testing.T) {
 	if _, err := s.Store.CreatePeer("host2", "", "another-instance"); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Store.Apply(ownership.DeletePeer{Peer: was}); !errors.Is(err, sim.ErrConflict) {
+	if err := s.Store.Apply(ownership.DeletePeer{Peer: was}); !errors.Is(err, model.ErrConflict) {
 		t.Errorf("deleting what is gone says %v", err)
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/selvage-net/selvage/controllers/ownership"
-	"github.com/selvage-net/selvage/test/sim"
+	"github.com/selvage-net/selvage/test/model"
 )
 
 // mutants says, for each rule, which invariant breaks without it, and how.
@@ -30,14 +30,14 @@ var mutants = map[string]struct {
 		}
 		s.work(6, "host1", "host2", "host3", "host4")
 	}, 0},
-	"VerifyPods": {sim.OneHolder, func(s *stage) {
+	"VerifyPods": {model.OneHolder, func(s *stage) {
 		s.Store.PutPod(ownership.Pod{UID: "old", Name: "old", Node: "elsewhere", Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.5")}})
 		s.Host("host1").Headroom = 12
 		s.work(5, "host1")
 		snap := s.Store.Snapshot()
 		for _, r := range snap.Ranges {
 			if r.Owner.Name != "" && r.CIDR.Contains(netip.MustParseAddr("10.0.0.5")) {
-				s.found(sim.OneHolder, r.Name, "granted, with a pod's address in it")
+				s.found(model.OneHolder, r.Name, "granted, with a pod's address in it")
 			}
 		}
 	}, 1},
@@ -95,27 +95,27 @@ var mutants = map[string]struct {
 		s.declare("host3", "host1")
 		s.passes()
 	}, 3},
-	"Barrier": {sim.OneHolder, func(s *stage) { outlive(s, nil, nil) }, 3},
-	"BarrierAbsent": {sim.OneHolder, func(s *stage) {
+	"Barrier": {model.OneHolder, func(s *stage) { outlive(s, nil, nil) }, 3},
+	"BarrierAbsent": {model.OneHolder, func(s *stage) {
 		// It allocates for as long as its last renewal lets it.
-		outlive(s, nil, func(h *sim.Host) { s.Store.DeleteLease(h.Name) })
+		outlive(s, nil, func(h *model.Host) { s.Store.DeleteLease(h.Name) })
 	}, 3},
-	"BarrierSealed": {sim.OneHolder, func(s *stage) {
-		outlive(s, func(h *sim.Host) {
+	"BarrierSealed": {model.OneHolder, func(s *stage) {
+		outlive(s, func(h *model.Host) {
 			l, _ := s.Store.Lease(h.Name)
 			_ = s.Store.Apply(ownership.SealLease{Before: l})
 			s.TakeRead(h)
 			s.Sync(h)
 		}, nil)
 	}, 3},
-	"BarrierWatch": {sim.OneHolder, func(s *stage) { outlive(s, nil, nil) }, 3},
-	"Reserve": {sim.OneHolder, func(s *stage) {
+	"BarrierWatch": {model.OneHolder, func(s *stage) { outlive(s, nil, nil) }, 3},
+	"Reserve": {model.OneHolder, func(s *stage) {
 		burn(s, "host1")
 		for range 8 {
 			a, _ := s.Allocate(s.Host("host1"))
 			for _, p := range s.Store.Snapshot().Pods {
 				if slices.Contains(p.Addresses, a) {
-					s.found(sim.OneHolder, "", "%s was given out while pod %s carries it", a, p.Name)
+					s.found(model.OneHolder, "", "%s was given out while pod %s carries it", a, p.Name)
 				}
 			}
 		}
@@ -207,7 +207,7 @@ var mutants = map[string]struct {
 			}
 		}
 	}, 3},
-	"Term": {sim.OneHolder, func(s *stage) {
+	"Term": {model.OneHolder, func(s *stage) {
 		backup := s.Store.Clone()
 		s.Host("host1").Headroom = 5
 		s.work(4, "host1", "host2") // host1 grows
@@ -264,7 +264,7 @@ var mutants = map[string]struct {
 // and its ranges go to host1, while host2 has an old view of things: it hears
 // host3 still. It is prepared before the removal, or something is done to it as
 // the ranges are about to move; if neither, it renews until then.
-func outlive(s *stage, prepare, moving func(*sim.Host)) {
+func outlive(s *stage, prepare, moving func(*model.Host)) {
 	s.Allocate(s.Host("host3"))
 	s.silence("host3")
 	survivor := s.Host("host2")

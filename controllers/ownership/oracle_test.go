@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/selvage-net/selvage/controllers/ownership"
-	"github.com/selvage-net/selvage/test/sim"
+	"github.com/selvage-net/selvage/test/model"
 )
 
 var operations = flag.Int("operations", 4, "the length of the sequences that are tried exhaustively")
@@ -177,7 +177,7 @@ func (s *stage) owners() (out [16]int) {
 
 // scrap takes the machines away for good that are out of the network: in the
 // end there is a Lease for each that is in, and no other.
-func scrap(t *testing.T, w *sim.World, o oracle, story string) {
+func scrap(t *testing.T, w *model.World, o oracle, story string) {
 	s := &stage{World: w, c: w.Controllers[0]}
 	var in []string
 	for h := 1; h <= 3; h++ {
@@ -204,8 +204,8 @@ func scrap(t *testing.T, w *sim.World, o oracle, story string) {
 func TestOracle(t *testing.T) {
 	all := allOperations()
 	played := 0
-	var play func(w *sim.World, o oracle, done []string)
-	play = func(w *sim.World, o oracle, done []string) {
+	var play func(w *model.World, o oracle, done []string)
+	play = func(w *model.World, o oracle, done []string) {
 		if len(done) == *operations {
 			return
 		}

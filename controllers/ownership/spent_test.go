@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/selvage-net/selvage/controllers/ownership"
-	"github.com/selvage-net/selvage/test/sim"
+	"github.com/selvage-net/selvage/test/model"
 )
 
 // stall lets a host's agent begin to take a Lease that is not there, and go no
@@ -48,7 +48,7 @@ func TestLeasesOfTheGoneAreDeleted(t *testing.T) {
 	s := newStage(ownership.Config{}, 3)
 	s.PowerOff(s.Host("host3"))
 	vanish(s, "host3", "host1")
-	if l, there := s.Store.Lease("host3"); !there || l.Holder != sim.Sealed {
+	if l, there := s.Store.Lease("host3"); !there || l.Holder != model.Sealed {
 		t.Fatalf("host3's lease before its time is over: %+v, there: %t", l, there)
 	}
 	s.work(6, "host1", "host2")
@@ -56,7 +56,7 @@ func TestLeasesOfTheGoneAreDeleted(t *testing.T) {
 		t.Errorf("host3's lease is left: %+v", l)
 	}
 	for _, name := range []string{"host1", "host2"} {
-		if l, there := s.Store.Lease(name); !there || l.Holder == sim.Sealed {
+		if l, there := s.Store.Lease(name); !there || l.Holder == model.Sealed {
 			t.Errorf("%s's lease: %+v, there: %t", name, l, there)
 		}
 	}
@@ -69,7 +69,7 @@ func TestLeasesOfTheGoneAreDeleted(t *testing.T) {
 	s.Store.SetNode(ownership.Node{Name: "host3", Addresses: []netip.Addr{netip.MustParseAddr("192.168.77.3")}})
 	s.StartAgent(h)
 	s.work(4, "host1", "host2", "host3")
-	if h.Mode != sim.Serving {
+	if h.Mode != model.Serving {
 		t.Errorf("host3 is back, and %s", h.Mode)
 	}
 	s.held(t)
@@ -142,7 +142,7 @@ var spentCases = map[string]struct {
 // TestSpent: a Lease is deleted if all conditions hold, and kept if one does not.
 func TestSpent(t *testing.T) {
 	for title, c := range spentCases {
-		l := ownership.Lease{Holder: sim.Sealed, Duration: time.Minute, SealedFor: []string{"u@2"}}
+		l := ownership.Lease{Holder: model.Sealed, Duration: time.Minute, SealedFor: []string{"u@2"}}
 		l.Name, l.UID, l.Version = "host3", "l", "v1"
 		s := &ownership.Snapshot{Consistent: true, Leases: []ownership.Lease{l}}
 		if c.change != nil {

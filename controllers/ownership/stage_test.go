@@ -9,20 +9,20 @@ import (
 	"time"
 
 	"github.com/selvage-net/selvage/controllers/ownership"
-	"github.com/selvage-net/selvage/test/sim"
+	"github.com/selvage-net/selvage/test/model"
 )
 
 // stage is a small cluster on which a scenario is played.
 type stage struct {
-	*sim.World
-	c *sim.Controller
+	*model.World
+	c *model.Controller
 	// broken are the scenario's own findings.
 	broken []ownership.Violation
 }
 
 // newStage is a pool of 16 addresses in ranges of 4, and hosts that serve.
 func newStage(cfg ownership.Config, hosts int) *stage {
-	w := sim.NewWorld(time.Minute)
+	w := model.NewWorld(time.Minute)
 	w.Store.Lax = true // the schema's own rules would hide what a decision does
 	p := ownership.Pool{CIDR: netip.MustParsePrefix("10.0.0.0/28"), First: 30, Max: 30}
 	p.Name = "default"

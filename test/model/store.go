@@ -1,12 +1,12 @@
 // Copyright The Selvage Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package sim runs the real decisions of controllers/ownership against a
+// Package model runs the real decisions of controllers/ownership against a
 // simulated API server, with machines, agents and clocks that misbehave on
 // command: a linearizable store that takes what a real one takes, agents that
 // follow the lease protocol step by step, controllers whose reads are old and
 // whose writes are late.
-package sim
+package model
 
 import (
 	"errors"

@@ -1,7 +1,7 @@
 // Copyright The Selvage Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package sim_test
+package model_test
 
 import (
 	"flag"
@@ -12,7 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/selvage-net/selvage/controllers/ownership"
-	"github.com/selvage-net/selvage/test/sim"
+	"github.com/selvage-net/selvage/test/model"
 )
 
 var (
@@ -41,7 +41,7 @@ func TestChaos(t *testing.T) {
 	checks := map[string]int{}
 	writes, refused, taken := 0, 0, 0
 	for n := first; n <= last; n++ {
-		c := sim.NewChaos(seeded{rand.New(rand.NewPCG(n, 0))}, 2+int(n%3), ownership.Config{MaxRemovals: 1})
+		c := model.NewChaos(seeded{rand.New(rand.NewPCG(n, 0))}, 2+int(n%3), ownership.Config{MaxRemovals: 1})
 		for range *steps {
 			c.Step()
 			taken++
@@ -72,7 +72,7 @@ func (d drawn) Intn(n int) int { return rapid.IntRange(0, n-1).Draw(d.T, "n") }
 // TestChaosShrinks does the same under rapid, which shortens what it finds.
 func TestChaosShrinks(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		c := sim.NewChaos(drawn{t}, 3, ownership.Config{MaxRemovals: 1})
+		c := model.NewChaos(drawn{t}, 3, ownership.Config{MaxRemovals: 1})
 		for range rapid.IntRange(0, 120).Draw(t, "steps") {
 			c.Step()
 			if len(c.World.Violations) > 0 {

@@ -1,7 +1,7 @@
 // Copyright The Selvage Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package sim_test
+package model_test
 
 import (
 	"flag"
@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/selvage-net/selvage/test/sim"
+	"github.com/selvage-net/selvage/test/model"
 )
 
 var rewrite = flag.Bool("rewrite", false, "accept the answers of the conversations in testdata")
@@ -27,7 +27,7 @@ func TestConversations(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := sim.NewScript()
+			s := model.NewScript()
 			got := s.Play(string(want))
 			if *rewrite {
 				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
@@ -50,7 +50,7 @@ func FuzzScript(f *testing.F) {
 		if len(conversation) > 500 || strings.Count(conversation, "run") > 3 {
 			return
 		}
-		s := sim.NewScript()
+		s := model.NewScript()
 		s.Play(conversation)
 		if len(s.World.Violations) > 0 {
 			t.Fatalf("broken: %v", s.World.Violations)

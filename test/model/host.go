@@ -1,7 +1,7 @@
 // Copyright The Selvage Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package sim
+package model
 
 import (
 	"fmt"
