@@ -4,15 +4,12 @@
 package ownership_test
 
 import (
-	"errors"
 	"net/netip"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/selvage-net/selvage/controllers/ownership"
-	"github.com/selvage-net/selvage/test/model"
 )
 
 // The museum: failures that real systems shipped, each made to fail here by
@@ -38,6 +35,23 @@ func exhibit(t *testing.T, rules ...string) {
 	}
 }
 
+// exhibitPlay plays a scenario of the test's own without and with a rule: it
+// has to break something just without.
+func exhibitPlay(t *testing.T, rule string, hosts int, play func(*stage)) {
+	t.Helper()
+	for _, off := range []bool{true, false} {
+		var cfg ownership.Config
+		if off {
+			cfg = cfg.Without(ownership.Rules[rule])
+		}
+		s := newStage(cfg, hosts)
+		play(s)
+		if broken := len(s.broken)+len(s.Violations) > 0; broken != off {
+			t.Errorf("rule %s off: %t, and broken: %v %v", rule, off, s.broken, s.Violations)
+		}
+	}
+}
+
 // held fails the test if anything is broken.
 func (s *stage) held(t *testing.T) {
 	t.Helper()
@@ -55,8 +69,7 @@ func (s *stage) rested(t *testing.T) {
 	}
 }
 
-func (s *stage) ownerOf(t *testing.T, addr string) string {
-	t.Helper()
+func (s *stage) ownerOf(addr string) string {
 	for _, r := range s.Store.Snapshot().Ranges {
 		if r.CIDR.Contains(netip.MustParseAddr(addr)) {
 			return r.Owner.Name
@@ -65,7 +78,18 @@ func (s *stage) ownerOf(t *testing.T, addr string) string {
 	return ""
 }
 
-// Several peers took over the same removed peer.
+// owns is how many ranges a host has.
+func (s *stage) owns(name string) (n int) {
+	for _, r := range s.Store.Snapshot().Ranges {
+		if r.Owner.Name == name {
+			n++
+		}
+	}
+	return n
+}
+
+// weave#1949, #3190, #3722: several peers took over the same removed peer, and
+// gave out the same addresses.
 func TestMuseum_weave_1949_several_peers_take_over_one(t *testing.T) {
 	exhibit(t, "HeirFixed")
 	s := newStage(ownership.Config{}, 3)
@@ -85,31 +109,34 @@ func TestMuseum_weave_1949_several_peers_take_over_one(t *testing.T) {
 		s.Work(s.Host("host2"))
 		s.Tick(20 * time.Second)
 	}
-	if got := s.ownerOf(t, "10.0.0.8"); got != "host1" {
+	if got := s.ownerOf("10.0.0.8"); got != "host1" {
 		t.Errorf("host3's range is %q's", got)
 	}
 	s.held(t)
 	s.rested(t)
 }
 
-// A live node without an address was taken for dead, and removed.
+// weave#3393: a live node without an address was taken for dead, and removed.
 func TestMuseum_weave_3393_a_live_node_without_an_address(t *testing.T) {
 	s := newStage(ownership.Config{}, 3)
 	n, _ := s.Store.Node("host3")
 	n.Addresses = nil
 	s.Store.SetNode(n)
 	s.work(12, "host1", "host2", "host3")
+	// Nor if its agent is being replaced meanwhile, and its lease runs out.
+	s.silence("host3")
+	s.work(12, "host1", "host2")
 	if p, ok := s.Store.Peer("host3"); !ok || p.Removal != nil {
 		t.Errorf("host3 was removed: %v", p.Removal)
 	}
 	s.held(t)
 }
 
-// A node's name came back, and the name was the identity.
+// weave#3397, #3394: a node's name came back, and the name was the identity.
 func TestMuseum_weave_3397_a_name_comes_back(t *testing.T) {
 	exhibit(t, "OrphanUID")
 	s := newStage(ownership.Config{}, 3)
-	before := s.ownerOf(t, "10.0.0.8")
+	before := s.ownerOf("10.0.0.8")
 	s.Store.StripPeer("host3")
 	s.PowerOff(s.Host("host3"))
 	again, err := s.Store.CreatePeer("host3", "", "another-instance")
@@ -127,23 +154,68 @@ func TestMuseum_weave_3397_a_name_comes_back(t *testing.T) {
 	s.rested(t)
 }
 
-// Dead nodes' space never came back, and the cluster ran out.
+// weave#2797, #3602: dead nodes' space never came back, and the cluster ran out.
 func TestMuseum_weave_2797_space_of_dead_nodes(t *testing.T) {
 	exhibit(t, "Orphans")
 	s := newStage(ownership.Config{}, 3)
 	s.PowerOff(s.Host("host3"))
 	s.Store.DeleteNode("host3")
 	s.work(15, "host1", "host2")
-	if _, ok := s.Store.Peer("host3"); ok || s.ownerOf(t, "10.0.0.8") == "host3" {
+	if _, ok := s.Store.Peer("host3"); ok || s.ownerOf("10.0.0.8") == "host3" {
 		t.Errorf("host3 is still there: %v", s.Peers())
 	}
 	s.rested(t)
 }
 
-// An upgrade of the controller deleted every node's entry.
+// calico#3940, #9182, #12257: addresses in use were collected because a node was
+// missing from a listing, was re-imaged, or was renamed.
+func TestMuseum_calico_3940_missing_reimaged_or_renamed(t *testing.T) {
+	// Missing, or renamed, and its agent lives: its lease says so.
+	exhibitPlay(t, "NodeLease", 3, func(s *stage) {
+		s.Store.DeleteNode("host3")
+		s.work(12, "host1", "host2", "host3")
+		if p, ok := s.Store.Peer("host3"); !ok || p.Removal != nil {
+			s.found(ownership.Fenced, "host3", "is removed while it lives")
+		}
+	})
+	// Re-imaged, and another instance contends: while the one that is known may
+	// still allocate, nothing of its goes.
+	exhibitPlay(t, "Watch", 3, func(s *stage) {
+		h := s.Host("host3")
+		h.Cut = true
+		p, _ := s.Store.Peer("host3")
+		s.Store.Report("host3", p.UID, func(r *ownership.Report) { r.Contender = "another-instance" })
+		s.work(2, "host1", "host2")
+		if p, ok := s.Store.Peer("host3"); !ok || p.Removal != nil {
+			s.found(ownership.Fenced, "host3", "is removed while it may allocate")
+		}
+	})
+}
+
+// calico#5218, #8643: addresses and blocks of nodes long gone were never freed.
+func TestMuseum_calico_5218_blocks_of_nodes_long_gone(t *testing.T) {
+	exhibit(t, "Orphans", "LeaseSpent")
+	s := newStage(ownership.Config{}, 3)
+	for _, name := range []string{"host2", "host3"} {
+		s.PowerOff(s.Host(name))
+		s.Store.DeleteNode(name)
+	}
+	s.Store.StripPeer("host3") // by hand, its finalizer too
+	s.work(30, "host1")
+	snap := s.Store.Snapshot()
+	if len(snap.Peers) != 1 || len(snap.Leases) != 1 || s.owns("host1") != len(snap.Ranges) {
+		t.Errorf("left: peers %v, ranges %v, %d leases; waits %v", s.Peers(), s.Ownership(), len(snap.Leases), s.Waits())
+	}
+	s.held(t)
+	s.rested(t)
+}
+
+// calico#3187: an upgrade of the controller deleted every node's entry, and
+// 5,000 pods were cut off.
 func TestMuseum_calico_3187_every_node_at_once(t *testing.T) { exhibit(t, "Breaker", "NodeLease") }
 
-// The block size was changed, and blocks overlapped.
+// calico#10778, libcalico-go#1377, kubernetes#70957: the size of blocks or node
+// masks was changed, and they overlapped.
 func TestMuseum_calico_10778_block_size_changed(t *testing.T) {
 	exhibit(t, "Verify")
 	s := newStage(ownership.Config{}, 2)
@@ -157,124 +229,8 @@ func TestMuseum_calico_10778_block_size_changed(t *testing.T) {
 	s.held(t)
 }
 
-// Collection looped for ever on a sequence number that was stale.
-func TestMuseum_calico_PR12839_stale_for_ever(t *testing.T) {
-	s := newStage(ownership.Config{}, 3)
-	slow := s.AddController(s.c.Config)
-	s.PowerOff(s.Host("host3"))
-	s.declare("host3", "host1")
-	for range 40 {
-		for !s.Read(slow) {
-		}
-		s.Decide(slow) // and is overtaken each time
-		s.work(1, "host1", "host2")
-		for slow.Pending() > 0 {
-			_, _ = s.Write(slow)
-		}
-	}
-	s.held(t)
-	s.rested(t)
-}
-
-// Two acting leaders gave one range to two nodes.
-func TestMuseum_cilium_41986_two_leaders(t *testing.T) {
-	s := newStage(ownership.Config{}, 0)
-	second := s.AddController(s.c.Config)
-	for _, name := range []string{"host1", "host2", "host3"} {
-		s.StartAgent(s.AddHost(name))
-	}
-	for range 30 {
-		for _, c := range s.Controllers {
-			for !s.Read(c) {
-			}
-		}
-		for _, c := range []*model.Controller{second, s.c} {
-			s.Decide(c)
-		}
-		for _, c := range s.Controllers {
-			for c.Pending() > 0 {
-				_, _ = s.Write(c)
-			}
-		}
-		for _, h := range s.Hosts {
-			s.Work(h)
-		}
-		s.Tick(10 * time.Second)
-	}
-	owners := map[string]int{}
-	for _, r := range s.Store.Snapshot().Ranges {
-		owners[r.Owner.Name]++
-	}
-	if len(owners) != 3 {
-		t.Errorf("owners: %v", owners)
-	}
-	s.held(t)
-}
-
-// Ranges were granted before all existing grants had been read.
-func TestMuseum_cilium_21482_granted_before_all_was_read(t *testing.T) {
-	exhibit(t, "Verify")
-	s := newStage(ownership.Config{}, 3)
-	s.c.Crash()
-	s.StartAgent(s.AddHost("host4"))
-	s.work(4, "host1", "host2", "host3", "host4")
-	s.held(t)
-}
-
-// A pool made after start-up was never seen.
-func TestMuseum_cilium_45980_a_pool_made_later(t *testing.T) {
-	s := newStage(ownership.Config{}, 1)
-	p := ownership.Pool{CIDR: netip.MustParsePrefix("fd00:10::/120"), First: 124, Max: 122}
-	p.Name = "six"
-	s.Store.AddPool(p)
-	s.work(5, "host1")
-	if got := s.ownerOf(t, "fd00:10::"); got != "host1" {
-		t.Errorf("fd00:10:: is %q's", got)
-	}
-}
-
-// Space was freed at deletionTimestamp, while a finalizer held the node.
-func TestMuseum_kubernetes_127792_freed_at_deletion_timestamp(t *testing.T) {
-	s := newStage(ownership.Config{}, 3)
-	s.Host("host3").Cut = true // alive, and not heard from
-	s.Store.DeletePeer("host3")
-	s.work(2, "host1", "host2")
-	if got := s.ownerOf(t, "10.0.0.8"); got != "host3" {
-		t.Errorf("while host3 may still allocate its range is %q's", got)
-	}
-	s.Host("host3").Silent = true
-	s.work(15, "host1", "host2")
-	s.held(t)
-	s.rested(t)
-}
-
-// A write whose outcome was unknown was taken for failed.
-func TestMuseum_azure_4556_unknown_outcome(t *testing.T) {
-	s := newStage(ownership.Config{}, 3)
-	s.PowerOff(s.Host("host3"))
-	s.declare("host3", "host1")
-	for range 60 {
-		for !s.Read(s.c) {
-		}
-		s.Decide(s.c)
-		if s.c.Pending() > 0 {
-			_, _ = s.Write(s.c) // it happens, and the controller never hears of it
-			s.c.Crash()
-		}
-		s.Work(s.Host("host1"))
-		s.Work(s.Host("host2"))
-		s.Tick(5 * time.Second)
-	}
-	// A controller that crashes at each write never watches a lease run out.
-	s.work(15, "host1", "host2")
-	s.held(t)
-	s.rested(t)
-	if got := s.ownerOf(t, "10.0.0.8"); got != "host1" {
-		t.Errorf("host3's range is %q's", got)
-	}
-}
-
-// A host was back after its lease had ended, and took its subnet again.
+// flannel#1289: a host was back after its lease had ended, and took its subnet
+// again.
 func TestMuseum_flannel_1289_back_after_the_lease(t *testing.T) {
 	exhibit(t, "WatchSealed", "SealGeneration")
 	s := newStage(ownership.Config{}, 3)
@@ -309,24 +265,7 @@ func TestMuseum_flannel_1289_back_after_the_lease(t *testing.T) {
 	s.held(t)
 }
 
-// A late cleanup hit what had been revived.
-func TestMuseum_whereabouts_176_late_cleanup(t *testing.T) {
-	s := newStage(ownership.Config{}, 1)
-	claim := ownership.CreateRange{Pool: "default", CIDR: netip.MustParsePrefix("10.0.0.4/30")}
-	if err := s.Store.Apply(claim); err != nil {
-		t.Fatal(err)
-	}
-	seen := s.Store.Snapshot()
-	i := slices.IndexFunc(seen.Ranges, func(r ownership.Range) bool { return r.Epoch == 0 })
-	s.Host("host1").Headroom = 5
-	s.work(3, "host1")
-	if err := s.Store.Apply(ownership.DeleteRange{Range: seen.Ranges[i]}); !errors.Is(err, model.ErrConflict) {
-		t.Errorf("the claim was granted meanwhile, and its deletion says %v", err)
-	}
-	s.held(t)
-}
-
-// A dead node's finalizer never cleared.
+// coil#204, cilium#17837: a dead node's finalizer never cleared.
 func TestMuseum_coil_204_the_finalizer_of_a_dead_node(t *testing.T) {
 	s := newStage(ownership.Config{}, 3)
 	s.PowerOff(s.Host("host3"))
@@ -338,20 +277,8 @@ func TestMuseum_coil_204_the_finalizer_of_a_dead_node(t *testing.T) {
 	}
 }
 
-// An object was deleted by name after the name had been used again.
-func TestMuseum_coil_deleted_by_name(t *testing.T) {
-	s := newStage(ownership.Config{}, 2)
-	was, _ := s.Store.Peer("host2")
-	s.Store.StripPeer("host2")
-	if _, err := s.Store.CreatePeer("host2", "", "another-instance"); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Store.Apply(ownership.DeletePeer{Peer: was}); !errors.Is(err, model.ErrConflict) {
-		t.Errorf("deleting what is gone says %v", err)
-	}
-}
-
-// A host's address was used again, and the wrong node was meant.
+// origin#19080: a host's address was recycled, and the flows of the wrong node
+// were deleted.
 func TestMuseum_origin_19080_one_address_two_peers(t *testing.T) {
 	s := newStage(ownership.Config{}, 2)
 	n, _ := s.Store.Node("host2")
