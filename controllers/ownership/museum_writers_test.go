@@ -4,7 +4,6 @@
 package ownership_test
 
 import (
-	"net/netip"
 	"testing"
 	"time"
 
@@ -92,18 +91,6 @@ func TestMuseum_cilium_41986_two_leaders(t *testing.T) {
 	s.held(t)
 }
 
-// cilium#45980: pools made after start-up were never seen.
-func TestMuseum_cilium_45980_a_pool_made_later(t *testing.T) {
-	s := newStage(ownership.Config{}, 1)
-	p := ownership.Pool{CIDR: netip.MustParsePrefix("fd00:10::/120"), First: 124, Max: 122}
-	p.Name = "six"
-	s.Store.AddPool(p)
-	s.work(5, "host1")
-	if got := s.ownerOf("fd00:10::"); got != "host1" {
-		t.Errorf("fd00:10:: is %q's", got)
-	}
-}
-
 // kubernetes#127792: space was freed at deletionTimestamp, while a finalizer
 // held the node.
 func TestMuseum_kubernetes_127792_freed_at_deletion_timestamp(t *testing.T) {
@@ -119,26 +106,6 @@ func TestMuseum_kubernetes_127792_freed_at_deletion_timestamp(t *testing.T) {
 	s.Host("host3").Cut, s.Host("host3").Silent = true, true
 	s.Store.DeletePeer("host3")
 	s.work(15, "host1", "host2")
-	s.held(t)
-	s.rested(t)
-}
-
-// calico PR#12839: collection looped for ever on a sequence number that was
-// stale.
-func TestMuseum_calico_PR12839_stale_for_ever(t *testing.T) {
-	s := newStage(ownership.Config{}, 3)
-	slow := s.AddController(s.c.Config)
-	s.PowerOff(s.Host("host3"))
-	s.declare("host3", "host1")
-	for range 40 {
-		for !s.Read(slow) {
-		}
-		s.Decide(slow) // and is overtaken each time
-		s.work(1, "host1", "host2")
-		for slow.Pending() > 0 {
-			_, _ = s.Write(slow)
-		}
-	}
 	s.held(t)
 	s.rested(t)
 }
