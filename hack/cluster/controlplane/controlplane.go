@@ -80,6 +80,7 @@ type ControlPlane struct {
 	spawner   *processes.Spawner
 	temporary bool
 	etcdURL   string
+	replicas  []*Component
 }
 
 // startAttempts bounds how often free ports that were taken by somebody else
@@ -239,7 +240,7 @@ func (cp *ControlPlane) publish() error {
 const stopGrace = 10 * time.Second
 
 func (cp *ControlPlane) stopComponents() {
-	for _, c := range []*Component{cp.Scheduler, cp.ControllerManager, cp.APIServer, cp.Etcd} {
+	for _, c := range append(cp.replicas, cp.Scheduler, cp.ControllerManager, cp.APIServer, cp.Etcd) {
 		if c != nil {
 			c.Stop()
 		}

@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 )
 
 func (cp *ControlPlane) etcd(client, peer uint16) *Component {
@@ -59,17 +60,19 @@ func (cp *ControlPlane) apiServer() *Component {
 		args = append(args, "--runtime-config="+strings.Join(cp.options.RuntimeConfig, ","))
 	}
 	args = append(args, cp.options.APIServerArgs...)
-	return cp.component("kube-apiserver", cp.paths.APIServer, args, cp.serving)
+	return cp.component("kube-apiserver", cp.paths.APIServer, args, serving(rest.CopyConfig(cp.Config)))
 }
 
 // serving asks /readyz, and for what the API server makes at its first start:
 // the roles that everything else is bound to.
-func (cp *ControlPlane) serving(ctx context.Context) error {
-	clients, err := kubernetes.NewForConfig(cp.Config)
-	if err != nil {
-		return fmt.Errorf("making a client: %w", err)
+func serving(config *rest.Config) func(context.Context) error {
+	return func(ctx context.Context) error {
+		clients, err := kubernetes.NewForConfig(config)
+		if err != nil {
+			return fmt.Errorf("making a client: %w", err)
+		}
+		return clients.RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
 	}
-	return clients.RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
 }
 
 func (cp *ControlPlane) controllerManager(port uint16) *Component {
