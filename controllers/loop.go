@@ -48,6 +48,8 @@ type Loop struct {
 	Config    ownership.Config
 	// Clock is monotonic: time since some moment of this process.
 	Clock func() time.Duration
+	// Jitter is a random time below d; nil: rand.N.
+	Jitter func(d time.Duration) time.Duration
 
 	memory *ownership.Memory
 	heard  heard
@@ -74,6 +76,9 @@ func (l *Loop) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Re
 	}()
 	if l.memory == nil {
 		l.memory, l.heard, l.phases = ownership.NewMemory(), heard{}, phaseClock{}
+	}
+	if l.Jitter == nil {
+		l.Jitter = rand.N[time.Duration]
 	}
 	again, err := l.pass(ctx)
 	if err != nil {
@@ -134,7 +139,7 @@ func (l *Loop) act(ctx context.Context) (time.Duration, error) {
 	case done > 0 || lost > 0:
 		l.inARow = 0
 		l.direct = lost > 0
-		return soon + rand.N(4*soon), nil
+		return soon + l.Jitter(4*soon), nil
 	}
 	l.inARow = 0
 	return l.next(&d, again), nil

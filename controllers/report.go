@@ -5,6 +5,8 @@ package controllers
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -97,7 +99,8 @@ func (l *Loop) reportPools(ctx context.Context, v *View, verdict *Verdict) {
 	for i := range v.Pools {
 		parsed[v.Pools[i].Name] = &v.Pools[i]
 	}
-	for name, o := range v.pools {
+	for _, name := range slices.Sorted(maps.Keys(v.pools)) {
+		o := v.pools[name]
 		want, use := verdict.PoolStatus(o, parsed[name])
 		l.Metrics.setPool(name, use)
 		if !l.status.due(o, comparePool(&o.Status, &want), l.Clock()) {
@@ -111,7 +114,8 @@ func (l *Loop) reportPools(ctx context.Context, v *View, verdict *Verdict) {
 }
 
 func (l *Loop) reportRemovals(ctx context.Context, v *View, verdict *Verdict) (conclude bool) {
-	for _, o := range v.removals {
+	for _, name := range slices.Sorted(maps.Keys(v.removals)) {
+		o := v.removals[name]
 		want := verdict.RemovalStatus(o)
 		if !l.status.due(o, compareRemoval(&o.Status, &want), l.Clock()) {
 			continue

@@ -8,8 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/netip"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -77,10 +77,15 @@ type Config struct {
 	Machine func() (Fingerprint, error)
 	Log     *slog.Logger
 	Metrics *Metrics
+	// Jitter is a random time below d; nil: rand.N. NewID mints what nobody
+	// else has; nil: a random UUID. A simulation, which has to be repeated
+	// exactly, brings its own.
+	Jitter func(d time.Duration) time.Duration
+	NewID  func() string
 }
 
-// Agent is a node's membership. One goroutine looks, decides and acts; another
-// renews the Lease.
+// Agent is a node's membership: one loop looks, decides and acts, another renews
+// the Lease.
 type Agent struct {
 	Config
 	lease *Lease
@@ -159,9 +164,15 @@ func New(cfg Config) (*Agent, error) {
 	if cfg.Gone == nil {
 		return nil, errors.New("nobody is told of a pod's end: no address would ever be free again")
 	}
+	if cfg.Jitter == nil {
+		cfg.Jitter = rand.N[time.Duration]
+	}
+	if cfg.NewID == nil {
+		cfg.NewID = uuid.NewString
+	}
 	a := &Agent{
 		evictions: newEvictions(), Config: cfg, kicked: make(chan struct{}, 1), renew: make(chan struct{}, 1), told: newTold(),
-		lease: NewLease(cfg.Client, cfg.Clock, cfg.Namespace, cfg.Name, uuid.NewString(), cfg.LeaseDuration),
+		lease: NewLease(cfg.Client, cfg.Clock, cfg.Namespace, cfg.Name, cfg.NewID(), cfg.LeaseDuration),
 	}
 	first := stance{row: Unreachable, refuse: errUnseen, waiting: "the API server"}
 	if record := cfg.Store.Record(); !record.Joined() || record.IsFenced(record.PeerUID) {
@@ -187,23 +198,6 @@ func (a *Agent) Health() error { return a.stance.Load().unhealthy }
 
 // Ready is nil while this agent may allocate.
 func (a *Agent) Ready() error { return a.permit() }
-
-// Run serves until ctx ends, after Adopt. It leaves the kernel as it is.
-func (a *Agent) Run(ctx context.Context) error {
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	wg.Go(func() { a.renewals(ctx) })
-	wg.Go(func() { a.evict(ctx) })
-	wg.Go(func() {
-		if err := a.Cache.Run(ctx, a.kick); err != nil && ctx.Err() == nil {
-			a.Log.Error("watching the API has ended", "error", err)
-		}
-	})
-	for ctx.Err() == nil {
-		a.pause(ctx, a.step(ctx))
-	}
-	return nil
-}
 
 // Adopt rebuilds what is in use from the kernel: it subscribes, then dumps. It
 // comes before anybody is served.
@@ -247,25 +241,4 @@ func (a *Agent) kick() {
 func (a *Agent) lookSoon() {
 	a.mustLook.Store(true)
 	a.kick()
-}
-
-// settle is how long the loop waits for more of the same news.
-const settle = 25 * time.Millisecond
-
-// pause waits for news, at most so long.
-func (a *Agent) pause(ctx context.Context, again time.Duration) {
-	timer := time.NewTimer(again)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return
-	case <-timer.C:
-		return
-	case <-a.kicked:
-	}
-	timer.Reset(settle)
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
 }

@@ -126,31 +126,10 @@ func (e *evictions) tried(id string, err error, now time.Duration) (pod string, 
 	return v.pod, v.tries == 1
 }
 
-// evict stops what is on the list until ctx ends. It runs beside the loop: a
-// runtime that hangs holds nothing up, since the links are down already.
-func (a *Agent) evict(ctx context.Context) {
-	if a.Sandboxes == nil {
-		return
-	}
-	for ctx.Err() == nil {
-		timer := time.NewTimer(a.evictDue(ctx))
-		select {
-		case <-ctx.Done():
-		case <-timer.C:
-		case <-a.evictions.news:
-			// Those that are cut off together are told of together.
-			select {
-			case <-ctx.Done():
-			case <-time.After(settle):
-			}
-		}
-		timer.Stop()
-	}
-}
-
-// evictDue asks the runtime to stop those that are due, and returns how long it
-// is to the next.
-func (a *Agent) evictDue(ctx context.Context) time.Duration {
+// evict asks the runtime to stop those that are due, and returns how long it is
+// to the next. A runtime that hangs holds nothing else up, since the links are
+// down already.
+func (a *Agent) evict(ctx context.Context) time.Duration {
 	attachments, err := a.Kernel.Dump()
 	if err != nil {
 		a.Log.Warn("cannot see which pods are left to be stopped", "error", err)

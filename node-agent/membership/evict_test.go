@@ -118,7 +118,8 @@ func evicting(t *testing.T, stop func(e *evictTest, ctx context.Context, id stri
 		e.agent.nodeID.Store("node-uid")
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
-		go func() { e.agent.evict(ctx); close(ended) }()
+		loops := e.agent.Loops()
+		go func() { loops[len(loops)-1].run(ctx); close(ended) }()
 		play(e)
 		cancel()
 		<-ended

@@ -185,7 +185,7 @@ func (a *Agent) contend(ctx context.Context, s *sight) error {
 	record := a.Store.Record()
 	if record.InstanceID == "" || record.InstanceID == peer.Spec.InstanceID || !record.Machine.Same(a.machine) {
 		// What this disk remembers is another machine's, or nothing.
-		if err := a.Store.Update(func(r *Record) { r.begin(newInstance(), a.machine) }); err != nil {
+		if err := a.Store.Update(func(r *Record) { r.begin(a.NewID(), a.machine) }); err != nil {
 			return err
 		}
 		record = a.Store.Record()

@@ -9,15 +9,12 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/google/uuid"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/selvage-net/selvage/api/v1alpha1"
 )
-
-func newInstance() string { return uuid.NewString() }
 
 // scratch cuts off every leftover pod, mints a new instanceID, which is durable
 // before it is in the API, and joins.
@@ -41,7 +38,7 @@ func (a *Agent) scratch(ctx context.Context, s *sight) error {
 	// An instance that was minted and never joined may be in a create that is
 	// still under way: it is used again.
 	if record.InstanceID == "" || record.Joined() || !record.Machine.Same(a.machine) {
-		if err := a.Store.Update(func(r *Record) { r.begin(newInstance(), a.machine) }); err != nil {
+		if err := a.Store.Update(func(r *Record) { r.begin(a.NewID(), a.machine) }); err != nil {
 			return err
 		}
 		record = a.Store.Record()

@@ -28,10 +28,12 @@ type Lease struct {
 	run      string
 	duration time.Duration
 
-	// calls lets one request at a time through; mu guards what follows and is
-	// never held across one, so that the gate never waits for the API.
-	calls sync.Mutex
-	mu    sync.Mutex
+	// mu guards what follows and is never held across a request, so that the
+	// gate never waits for the API.
+	mu sync.Mutex
+	// busy: a request is under way. There is one at a time, and nobody waits
+	// for another's.
+	busy bool
 	// held is the Lease as last written or read; nil: not held, for reason why.
 	held *coordinationv1.Lease
 	why  error
@@ -57,6 +59,9 @@ type watchedLease struct {
 
 // errNotTaken: the reason before the first taking.
 var errNotTaken = errors.New("this agent has not taken its lease yet")
+
+// errBusy: another request about the Lease is under way. It is tried again.
+var errBusy = errors.New("another request about the lease is under way")
 
 // NewLease returns a Lease that is not held.
 func NewLease(c client.Client, clock Clock, namespace, peer, run string, duration time.Duration) *Lease {
@@ -150,13 +155,32 @@ func (l *Lease) watch(read *coordinationv1.Lease, holder holder) error {
 		holder.uid, duration+margin(duration))
 }
 
+// begin begins a request, if none is under way.
+func (l *Lease) begin() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.busy {
+		return errBusy
+	}
+	l.busy = true
+	return nil
+}
+
+func (l *Lease) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.busy = false
+}
+
 // Place makes a Lease that is absent, sealed: to be taken, it is read next. It
 // is never created as held. Absence has no version, so that it may have ended
 // and begun again since it was read: with a removal, and the deletion of what
 // was sealed for it, in between.
 func (l *Lease) Place(ctx context.Context) error {
-	l.calls.Lock()
-	defer l.calls.Unlock()
+	if err := l.begin(); err != nil {
+		return err
+	}
+	defer l.end()
 	holder, seconds, now := v1alpha1.SealedHolder, int32(l.duration/time.Second), metav1.NewMicroTime(time.Now())
 	err := l.client.Create(ctx, &coordinationv1.Lease{
 		ObjectMeta: metav1.ObjectMeta{Namespace: l.key.Namespace, Name: l.key.Name},
@@ -171,8 +195,10 @@ func (l *Lease) Place(ctx context.Context) error {
 // Take writes this run into exactly the Lease that was read. It rests on LISTs
 // made after that, whose removed incarnations are cut off: they are the report.
 func (l *Lease) Take(ctx context.Context, read *coordinationv1.Lease, uid string, report []string, term string) error {
-	l.calls.Lock()
-	defer l.calls.Unlock()
+	if err := l.begin(); err != nil {
+		return err
+	}
+	defer l.end()
 	next := read.DeepCopy()
 	l.mu.Lock()
 	l.uid, l.report, l.term = uid, slices.Clone(report), term
@@ -220,60 +246,72 @@ func (l *Lease) Say(report []string, term string) bool {
 		l.held.Annotations[v1alpha1.TermAnnotation] != term
 }
 
-// Renew renews a Lease that is held. After an error it may be held or not.
+// Renew renews a Lease that is held. After an error it may be held or not. A
+// hold that was dropped meanwhile stays dropped.
 func (l *Lease) Renew(ctx context.Context) error {
-	l.calls.Lock()
-	defer l.calls.Unlock()
-	l.mu.Lock()
-	if l.held == nil {
-		defer l.mu.Unlock()
-		return l.why
+	if err := l.begin(); err != nil {
+		return err
 	}
-	uncertain := l.uncertain
-	l.mu.Unlock()
-	if uncertain {
-		if err := l.reread(ctx); err != nil {
-			return err
-		}
+	defer l.end()
+	held, err := l.certain(ctx)
+	if err != nil {
+		return err
 	}
+	next := held.DeepCopy()
 	l.mu.Lock()
-	next := l.held.DeepCopy()
 	l.fill(next)
 	l.mu.Unlock()
 
 	sent := l.clock.Now()
-	err := l.client.Update(ctx, next)
-	if err == nil {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.renewed(next, sent)
-		return nil
-	}
+	err = l.client.Update(ctx, next)
 	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
-		if err := l.reread(ctx); err != nil {
+		if _, err := l.reread(ctx, held); err != nil {
 			return err
 		}
 		return fmt.Errorf("renewing Lease %s: %w", l.key, err)
 	}
-	// It may have happened: read before writing again.
 	l.mu.Lock()
-	l.uncertain = true
+	defer l.mu.Unlock()
+	if err != nil {
+		// It may have happened: read before writing again.
+		l.uncertain = true
+		return fmt.Errorf("renewing Lease %s: %w", l.key, err)
+	}
+	if l.held != held {
+		return l.why
+	}
+	l.renewed(next, sent)
+	return nil
+}
+
+// certain is the Lease that is held, read again if a write of it may or may not
+// have happened.
+func (l *Lease) certain(ctx context.Context) (*coordinationv1.Lease, error) {
+	l.mu.Lock()
+	held, why, uncertain := l.held, l.why, l.uncertain
 	l.mu.Unlock()
-	return fmt.Errorf("renewing Lease %s: %w", l.key, err)
+	switch {
+	case held == nil:
+		return nil, why
+	case uncertain:
+		return l.reread(ctx, held)
+	}
+	return held, nil
 }
 
 // reread finds out who holds the Lease. An error that satisfies neither
 // IsConflict nor another of the API's means: it is not this run.
-func (l *Lease) reread(ctx context.Context) error {
+func (l *Lease) reread(ctx context.Context, held *coordinationv1.Lease) (*coordinationv1.Lease, error) {
 	read, err := l.Read(ctx)
-	if err != nil {
-		l.mu.Lock()
-		l.uncertain = true
-		l.mu.Unlock()
-		return err
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if err != nil {
+		l.uncertain = true
+		return nil, err
+	}
+	if l.held != held {
+		return nil, l.why
+	}
 	holder := holderOf(read)
 	switch {
 	case read == nil:
@@ -282,11 +320,11 @@ func (l *Lease) reread(ctx context.Context) error {
 		l.held, l.why = nil, errors.New("its lease is sealed and has to be taken anew")
 	case holder.uid == l.uid && holder.run == l.run:
 		l.held, l.uncertain = read, false
-		return nil
+		return read, nil
 	case holder.uid == l.uid:
 		l.held, l.why, l.cloned = nil, errCloned, true
 	default:
 		l.held, l.why = nil, fmt.Errorf("its lease is held by another incarnation (%s)", holder.uid)
 	}
-	return l.why
+	return nil, l.why
 }

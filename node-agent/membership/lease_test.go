@@ -35,7 +35,9 @@ type leaseTest struct {
 	client client.Client
 	lost   bool // answers are lost
 	dead   bool // requests do not arrive
-	lease  *Lease
+	// late, if any, is done after a write has happened and before its answer.
+	late  func()
+	lease *Lease
 }
 
 var errLost = errors.New("the connection broke")
@@ -55,6 +57,9 @@ func newLeaseTest(t *testing.T) *leaseTest {
 			err := c.Update(ctx, o, opts...)
 			if l.lost {
 				return errLost
+			}
+			if l.late != nil {
+				l.late()
 			}
 			return err
 		},
@@ -154,6 +159,39 @@ func TestLeaseCountsFromBeforeTheRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := l.lease.Valid(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A hold that is dropped while a renewal is under way stays dropped: the answer
+// is about an incarnation that is none any more.
+func TestLeaseDroppedDuringRenewal(t *testing.T) {
+	l := newLeaseTest(t)
+	l.take(l.lease, "uid")
+	dropped := errors.New("removed")
+	l.late = func() { l.lease.Drop(dropped) }
+	if err := l.lease.Renew(t.Context()); !errors.Is(err, dropped) {
+		t.Error(err)
+	}
+	if err := l.lease.Valid(); !errors.Is(err, dropped) || l.lease.Held() {
+		t.Errorf("held all the same: %v", err)
+	}
+}
+
+// Nobody waits for another's request: the loop would wait with it.
+func TestLeaseOneRequestAtATime(t *testing.T) {
+	l := newLeaseTest(t)
+	l.take(l.lease, "uid")
+	l.late = func() {
+		l.late = nil
+		if err := l.lease.Take(t.Context(), l.now(), "uid", nil, ""); !errors.Is(err, errBusy) {
+			t.Error(err)
+		}
+		if err := l.lease.Place(t.Context()); !errors.Is(err, errBusy) {
+			t.Error(err)
+		}
+	}
+	if err := l.lease.Renew(t.Context()); err != nil {
 		t.Error(err)
 	}
 }

@@ -195,7 +195,7 @@ func TestStoreFailure(t *testing.T) {
 		t.Fatal(err)
 	}
 	// A directory in its place: the rename fails, for root too.
-	if err := errors.Join(os.Rename(s.path(), s.path()+".kept"), os.Mkdir(s.path(), 0o700)); err != nil {
+	if err := errors.Join(os.Rename(s.disk.String(), s.disk.String()+".kept"), os.Mkdir(s.disk.String(), 0o700)); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Update(func(r *Record) { r.PeerUID = "another" }); err == nil {

@@ -5,35 +5,22 @@ package membership
 
 import (
 	"context"
-	"math/rand/v2"
-	"sync"
 	"time"
 )
 
 // renewals renews the Lease every third of its duration, and at once when
-// there is something to report. It runs beside the loop, so that nothing that
-// the loop waits for costs a renewal.
-func (a *Agent) renewals(ctx context.Context) {
-	var wg sync.WaitGroup
-	wg.Go(func() { a.watchUse(ctx) })
-	defer wg.Wait()
+// there is something to report.
+func (a *Agent) renewals() func(context.Context) time.Duration {
 	interval := a.LeaseDuration / 3
 	failed := 0
-	for wait := interval; ; {
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return
-		case <-timer.C:
-		case <-a.renew:
-			timer.Stop()
-		}
-		wait = interval
+	return func(ctx context.Context) time.Duration {
 		if !a.lease.Held() {
-			continue
+			return interval
 		}
-		if err := a.renewOnce(ctx); err != nil && ctx.Err() == nil {
+		if err := a.renewOnce(ctx); err != nil {
+			if ctx.Err() != nil {
+				return interval
+			}
 			failed++
 			a.Metrics.renewals.WithLabelValues("failed").Inc()
 			if failed == 1 || failed%20 == 0 || !a.lease.Held() {
@@ -42,9 +29,8 @@ func (a *Agent) renewals(ctx context.Context) {
 			if !a.lease.Held() {
 				a.lookSoon() // it is to be taken anew, or someone else has it
 			}
-			wait = min(interval, max(a.LeaseDuration/20, 100*time.Millisecond))
-			wait += rand.N(wait)
-			continue
+			wait := min(interval, max(a.LeaseDuration/20, 100*time.Millisecond))
+			return wait + a.Jitter(wait)
 		}
 		a.Metrics.renewals.WithLabelValues("ok").Inc()
 		if failed > 0 {
@@ -53,6 +39,7 @@ func (a *Agent) renewals(ctx context.Context) {
 			failed = 0
 			a.lookSoon()
 		}
+		return interval
 	}
 }
 

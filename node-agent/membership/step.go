@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -86,7 +85,7 @@ func (a *Agent) step(ctx context.Context) time.Duration {
 		a.wait(fmt.Sprintf("the API server: %v", err))
 	}
 	backoff := min(maxBackoff, 100*time.Millisecond<<min(a.failing, 6))
-	return backoff/2 + rand.N(backoff)
+	return backoff/2 + a.Jitter(backoff)
 }
 
 // waitError says what the loop waits for, and when it looks again by itself.

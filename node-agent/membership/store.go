@@ -7,81 +7,65 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"path/filepath"
 	"sync"
-	"syscall"
-
-	"github.com/gofrs/flock"
 )
 
-const (
-	recordFile = "identity"
-	lockFile   = "lock"
-)
+// Disk keeps one file. Its errors name the remedy.
+type Disk interface {
+	// Read is what was written last; nil: nothing ever was.
+	Read() ([]byte, error)
+	// Replace makes this what is kept: durably, and whole or not at all.
+	Replace(data []byte) error
+	// Remove makes it as if nothing had ever been written.
+	Remove() error
+	// Close lets somebody else have it.
+	Close() error
+	// String is where it is.
+	String() string
+}
 
-// Store is the state directory: the record, and the lock that keeps two agents
-// on one machine apart. It is safe for concurrent use.
+// Store is the record, which is on disk before it counts. It is safe for
+// concurrent use.
 type Store struct {
-	dir  string
-	lock *flock.Flock
+	disk Disk
 
 	mu     sync.Mutex
 	record Record
-	// written is what the file holds.
+	// written is what the disk has.
 	written []byte
 }
 
-// ErrRunning says that another agent holds the state directory.
-var ErrRunning = errors.New("another selvage-agent runs on this machine")
-
-// OpenStore locks the directory, which it makes if need be, and reads the
-// record. A machine without one has never joined; a damaged one is an error.
+// OpenStore locks the state directory, which it makes if need be, and reads the
+// record. The lock keeps two agents on one machine apart.
 func OpenStore(dir string) (*Store, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("making the state directory: %w", diskError(dir, err))
-	}
-	lock := flock.New(filepath.Join(dir, lockFile), flock.SetPermissions(0o600))
-	locked, err := lock.TryLock()
+	disk, err := openDirectory(dir)
 	if err != nil {
-		return nil, fmt.Errorf("locking the state directory: %w", diskError(dir, err))
+		return nil, err
 	}
-	if !locked {
-		return nil, fmt.Errorf("%w: it holds %s; stop it first, or give this one a --state-dir of its own", ErrRunning, lock.Path())
-	}
-	s := &Store{dir: dir, lock: lock}
-	if err := s.load(); err != nil {
-		return nil, errors.Join(err, lock.Close())
+	s, err := NewStore(disk)
+	if err != nil {
+		return nil, errors.Join(err, disk.Close())
 	}
 	return s, nil
 }
 
-func (s *Store) path() string { return filepath.Join(s.dir, recordFile) }
-
-func (s *Store) load() error {
-	file, err := os.Open(s.path())
-	if errors.Is(err, os.ErrNotExist) {
-		s.record = Record{}.clone()
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("reading this machine's identity: %w", err)
-	}
-	defer file.Close()
-	data, err := io.ReadAll(io.LimitReader(file, maxRecordBytes+1))
-	if err != nil {
-		return fmt.Errorf("reading this machine's identity: %w", err)
+// NewStore reads the record. A machine without one has never joined; a damaged
+// one is an error.
+func NewStore(disk Disk) (*Store, error) {
+	s := &Store{disk: disk, record: Record{}.clone()}
+	data, err := disk.Read()
+	if err != nil || data == nil {
+		return s, err
 	}
 	record, err := ParseRecord(data)
 	if err != nil {
-		return fmt.Errorf("%s: %w. It is not taken for empty, since this machine may own addresses. "+
+		return nil, fmt.Errorf("%s: %w. It is not taken for empty, since this machine may own addresses. "+
 			"Restore the file from a backup; or, to give up what this machine was and join anew, move it away "+
 			"(mv %s %s.damaged) and start the agent again: the peer that it was is then removed and its ranges are kept safe",
-			s.path(), err, s.path(), s.path())
+			disk, err, disk, disk)
 	}
 	s.record, s.written = record.clone(), data
-	return nil
+	return s, nil
 }
 
 // Record is a copy of the record.
@@ -106,8 +90,9 @@ func (s *Store) Update(change func(*Record)) error {
 	if bytes.Equal(data, s.written) {
 		return nil
 	}
-	if err := writeDurably(s.dir, recordFile, data); err != nil {
-		return fmt.Errorf("writing this machine's identity: %w", diskError(s.dir, err))
+	if err := s.disk.Replace(data); err != nil {
+		s.written = nil // whichever it has, it is written again
+		return fmt.Errorf("writing this machine's identity: %w", err)
 	}
 	s.record, s.written = next, data
 	return nil
@@ -117,61 +102,12 @@ func (s *Store) Update(change func(*Record)) error {
 func (s *Store) Wipe() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := os.Remove(s.path()); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("removing this machine's identity: %w", diskError(s.dir, err))
+	if err := s.disk.Remove(); err != nil {
+		return fmt.Errorf("removing this machine's identity: %w", err)
 	}
 	s.record, s.written = Record{}.clone(), nil
-	return syncDir(s.dir)
+	return nil
 }
 
 // Close lets go of the lock.
-func (s *Store) Close() error { return s.lock.Close() }
-
-// writeDurably replaces a file: written, fsynced, renamed, and the directory
-// fsynced. A failure leaves the former file as it is.
-func writeDurably(dir, name string, data []byte) (err error) {
-	file, err := os.CreateTemp(dir, "."+name+".*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(file.Name())
-		}
-	}()
-	_, err = file.Write(data)
-	if err == nil {
-		err = file.Sync()
-	}
-	if closed := file.Close(); err == nil {
-		err = closed
-	}
-	if err != nil {
-		return err
-	}
-	if err := os.Rename(file.Name(), filepath.Join(dir, name)); err != nil {
-		return err
-	}
-	return syncDir(dir)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
-// diskError names the remedy.
-func diskError(dir string, err error) error {
-	switch {
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return fmt.Errorf("%w: free some space (df -h %s); nothing is lost, and nothing new is taken on until then", err, dir)
-	case errors.Is(err, syscall.EROFS):
-		return fmt.Errorf("%w: make it writable (mount -o remount,rw), or name another place with --state-dir; nothing is lost", err)
-	case errors.Is(err, os.ErrPermission):
-		return fmt.Errorf("%w: selvage-agent runs as root, and %s must be its own", err, dir)
-	}
-	return err
-}
+func (s *Store) Close() error { return s.disk.Close() }

@@ -196,16 +196,9 @@ func (a *Agent) dueIn(d time.Duration) {
 
 // watchUse kicks the loop when what pods use is to be told. An allocation does
 // not: it has nothing to do with the API.
-func (a *Agent) watchUse(ctx context.Context) {
-	tick := time.NewTicker(soon)
-	defer tick.Stop()
+func (a *Agent) watchUse() func(context.Context) time.Duration {
 	var last map[string]int64
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	return func(context.Context) time.Duration {
 		now := map[string]int64{}
 		for name, use := range a.Ledger.Pools() {
 			now[name] = use.Used
@@ -215,5 +208,6 @@ func (a *Agent) watchUse(ctx context.Context) {
 			last = now
 			a.kick()
 		}
+		return soon
 	}
 }
