@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -32,32 +33,39 @@ func crowd(prefix, node string, size int) []*corev1.Pod {
 	return pods
 }
 
-// inheriting starts pods on a node until some have addresses of these ranges,
-// and returns those. A node uses its ranges one after the other, so it may take
-// as many pods as it owns addresses.
+// roles chooses who goes and who inherits. A node allocates from its ranges in
+// their order, so that the heir of the one with the lowest uses at once what it
+// inherits.
+func roles(ctx context.Context) (victim, heir, other string) {
+	GinkgoHelper()
+	names := []string{"node1", "node2", "node3"}
+	first := map[string]netip.Prefix{}
+	for _, name := range names {
+		owned, err := s.Owned(ctx, name)
+		Expect(err).NotTo(HaveOccurred())
+		Expect(owned).NotTo(BeEmpty(), name)
+		first[name] = slices.MinFunc(owned, netip.Prefix.Compare)
+	}
+	slices.SortFunc(names, func(a, b string) int { return first[a].Compare(first[b]) })
+	return names[0], names[2], names[1]
+}
+
+// inheriting starts pods on a node, which roles has chosen, and returns those
+// that have addresses of these ranges.
 func inheriting(ctx context.Context, ranges []netip.Prefix, on string) (inherited []*corev1.Pod) {
 	GinkgoHelper()
-	owned, err := s.Owned(ctx, on)
-	Expect(err).NotTo(HaveOccurred())
-	addresses := 0
-	for _, r := range owned {
-		addresses += 1 << (32 - r.Bits())
-	}
-	for started := 0; started < 2*addresses && len(inherited) == 0; {
-		var others []*corev1.Pod
-		pods := crowd(fmt.Sprintf("heir-%d", started), on, 45)
-		Expect(s.Start(ctx, pods...)).To(Succeed())
-		for _, p := range pods {
-			if stage.Within(ranges, p.Status.PodIP) {
-				inherited = append(inherited, p)
-			} else {
-				others = append(others, p)
-			}
+	var others []*corev1.Pod
+	pods := crowd("heir", on, 15)
+	Expect(s.Start(ctx, pods...)).To(Succeed())
+	for _, p := range pods {
+		if stage.Within(ranges, p.Status.PodIP) {
+			inherited = append(inherited, p)
+		} else {
+			others = append(others, p)
 		}
-		Expect(s.Delete(ctx, others...)).To(Succeed())
-		started += len(pods)
 	}
-	Expect(inherited).NotTo(BeEmpty(), "no pod on %s, which owns %v, got an address of %v", on, owned, ranges)
+	Expect(s.Delete(ctx, others...)).To(Succeed())
+	Expect(inherited).NotTo(BeEmpty(), "no pod on %s got an address of %v", on, ranges)
 	return inherited
 }
 
@@ -93,16 +101,19 @@ func answersAnew(ctx context.Context, asker *corev1.Pod, pods []*corev1.Pod) {
 
 var _ = Describe("a node that dies with 30 pods", Ordered, func() {
 	var (
-		asker *corev1.Pod
-		pods  []*corev1.Pod
-		held  []netip.Prefix
+		victim, heir string
+		asker        *corev1.Pod
+		pods         []*corev1.Pod
+		held         []netip.Prefix
 	)
 	BeforeEach(func(ctx context.Context) {
-		asker = stage.Pod("asker", "node2")
-		pods = crowd("victim", "node3", 30)
+		var other string
+		victim, heir, other = roles(ctx)
+		asker = stage.Pod("asker", other)
+		pods = crowd("victim", victim, 30)
 		Expect(s.Start(ctx, append(pods, asker)...)).To(Succeed())
 		var err error
-		held, err = s.Owned(ctx, "node3")
+		held, err = s.Owned(ctx, victim)
 		Expect(err).NotTo(HaveOccurred())
 		Expect(held).NotTo(BeEmpty())
 	}, forRemoval)
@@ -111,23 +122,23 @@ var _ = Describe("a node that dies with 30 pods", Ordered, func() {
 	}, forRemoval)
 
 	It("is removed by an applied PeerRemoval, and comes back", func(ctx context.Context) {
-		n, err := s.Node("node3")
+		n, err := s.Node(victim)
 		Expect(err).NotTo(HaveOccurred())
-		old, err := s.PeerUID(ctx, "node3")
+		old, err := s.PeerUID(ctx, victim)
 		Expect(err).NotTo(HaveOccurred())
 		Expect(n.Stop(ctx)).To(Succeed())
-		Expect(s.Declare(ctx, "node3", "node1")).To(Succeed())
-		r, err := s.AwaitRemoved(ctx, "node3")
+		Expect(s.Declare(ctx, victim, heir)).To(Succeed())
+		r, err := s.AwaitRemoved(ctx, victim)
 		Expect(err).NotTo(HaveOccurred())
 		Expect(r.Status.Evidence).To(Equal(v1alpha1.EvidenceLeaseExpired))
-		owned, err := s.Owned(ctx, "node1")
+		owned, err := s.Owned(ctx, heir)
 		Expect(err).NotTo(HaveOccurred())
 		for _, h := range held {
-			Expect(owned).To(ContainElement(h), "the heir has all that node3 had")
+			Expect(owned).To(ContainElement(h), "%s has all that %s had", heir, victim)
 		}
 
 		By("the dead pods' addresses stay reserved while their Pods carry them")
-		heirs := crowd("early", "node1", 40)
+		heirs := crowd("early", heir, 40)
 		Expect(s.Start(ctx, heirs...)).To(Succeed())
 		for _, p := range pods {
 			for _, h := range heirs {
@@ -136,9 +147,12 @@ var _ = Describe("a node that dies with 30 pods", Ordered, func() {
 		}
 		Expect(s.Delete(ctx, heirs...)).To(Succeed())
 
+		By("the others are usable on the heir")
+		usable(ctx, asker, held, heir)
+
 		By("the node comes back while its removal stands: nobody hears it")
 		Expect(n.Start(ctx)).To(Succeed())
-		Expect(s.WaitBooted(ctx, "node3")).To(Succeed())
+		Expect(s.WaitBooted(ctx, victim)).To(Succeed())
 		for _, p := range pods[:5] {
 			_, _, err := s.Ask(ctx, asker, "--timeout=300ms", "tcp", stage.Address(p))
 			Expect(err).To(HaveOccurred(), "%s was removed and answers on %s", p.Name, p.Status.PodIP)
@@ -146,29 +160,27 @@ var _ = Describe("a node that dies with 30 pods", Ordered, func() {
 
 		By("its removal is deleted: it joins anew, and its pods get new addresses")
 		Expect(s.Client.Delete(ctx, &r)).To(Succeed())
-		Expect(s.AwaitPeer(ctx, "node3", old)).To(Succeed())
-		Expect(s.WaitReady(ctx, "node3")).To(Succeed())
+		Expect(s.AwaitPeer(ctx, victim, old)).To(Succeed())
+		Expect(s.WaitReady(ctx, victim)).To(Succeed())
 		answersAnew(ctx, asker, pods)
-		Expect(s.Delete(ctx, pods...)).To(Succeed())
-		usable(ctx, asker, held, "node1")
 	}, forRemoval)
 
 	It("is removed with its Node, and comes back", func(ctx context.Context) {
-		n, err := s.Node("node3")
+		n, err := s.Node(victim)
 		Expect(err).NotTo(HaveOccurred())
-		old, err := s.PeerUID(ctx, "node3")
+		old, err := s.PeerUID(ctx, victim)
 		Expect(err).NotTo(HaveOccurred())
 		Expect(n.Stop(ctx)).To(Succeed())
-		Expect(s.WaitNotReady(ctx, "node3")).To(Succeed())
-		Expect(s.Client.Delete(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node3"}})).To(Succeed())
-		Expect(s.AwaitGone(ctx, "node3", old)).To(Succeed())
-		Expect(s.Owned(ctx, "node3")).To(BeEmpty())
+		Expect(s.WaitNotReady(ctx, victim)).To(Succeed())
+		Expect(s.Client.Delete(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: victim}})).To(Succeed())
+		Expect(s.AwaitGone(ctx, victim, old)).To(Succeed())
+		Expect(s.Owned(ctx, victim)).To(BeEmpty())
 
 		By("the node comes back as a stranger")
 		Expect(n.Start(ctx)).To(Succeed())
-		Expect(s.AwaitPeer(ctx, "node3", old)).To(Succeed())
-		Expect(s.WaitReady(ctx, "node3")).To(Succeed())
-		fresh := stage.Pod("fresh", "node3")
+		Expect(s.AwaitPeer(ctx, victim, old)).To(Succeed())
+		Expect(s.WaitReady(ctx, victim)).To(Succeed())
+		fresh := stage.Pod("fresh", victim)
 		Expect(s.Start(ctx, fresh)).To(Succeed())
 		who, _, err := s.Ask(ctx, asker, "tcp", stage.Address(fresh))
 		Expect(err).NotTo(HaveOccurred())
