@@ -29,7 +29,7 @@ mtype = { Active, Fencing, Transferring, Removed };	/* phases */
 mtype = { Absent, Run, Sealed };			/* who holds the Lease */
 mtype = { Down, Serving, Suspended, Fenced };		/* what the agent does */
 mtype = { None, Reading, Ready };			/* how far the taking of the Lease is */
-mtype = { Take, Renew, Place };				/* requests of the agent */
+mtype = { Take, Renew, Place, Answer };			/* requests of the agent, and their answer */
 mtype = { ToActive, ToFencing, ToTransferring, ToRemoved, Seal, SealExpired, Create, Spend, Move, Dismiss };
 
 /* The API server. */
@@ -50,6 +50,7 @@ mtype taking = None;
 mtype found;			/* what it read */
 mtype req = None;		/* a request about the Lease, on its way */
 bit reqMine;			/* sent by the present run */
+bit reqFresh;			/* the answer: the Lease is as it says */
 byte reqLeft;
 bit ackSent, ackFresh;		/* an acknowledgement on its way; it names this generation */
 
@@ -61,6 +62,9 @@ typedef Controller {
 	bit peer, removal, ack;
 	byte watched;		/* ticks since this version of the Lease was seen first */
 	bit seen;		/* and it is still there */
+#ifdef WATCH_ABSENT
+	bit absent;		/* as it looked last, there was none */
+#endif
 	mtype write;		/* on its way */
 	bit current		/* its mark names the present generation */
 }
@@ -89,8 +93,13 @@ inline wrotePeer() {
 	if :: peerWrite(1) -> stale(1) :: else fi
 }
 inline wroteLease() {
-	known = 0;
+	known = 0; reqFresh = 0;
+#ifdef WATCH_ABSENT
+	if :: !c[0].absent -> c[0].seen = 0; c[0].watched = 0 :: else fi;
+	if :: !c[1].absent -> c[1].seen = 0; c[1].watched = 0 :: else fi;
+#else
 	c[0].seen = 0; c[1].seen = 0; c[0].watched = 0; c[1].watched = 0;
+#endif
 #ifndef TAKE_WITHOUT_CAS
 	if :: taking != None && found != Absent -> taking = None; found = 0 :: else fi;
 	if :: req == Take -> req = None; reqMine = 0; reqLeft = 0 :: else fi;
@@ -147,7 +156,9 @@ active proctype time() {
 	do
 	:: d_step {
 		until > 0 || reqLeft > 0 || (c[0].seen && c[0].watched < B) || (c[1].seen && c[1].watched < B) ->
+#ifndef NO_GATE	/* it allocates whatever its clock shows */
 		if :: until > 0 -> until-- :: else fi;
+#endif
 		if :: reqLeft > 0 -> reqLeft-- :: else fi;
 		if :: c[0].seen && c[0].watched < B -> c[0].watched++ :: else fi;
 		if :: c[1].seen && c[1].watched < B -> c[1].watched++ :: else fi
@@ -169,7 +180,8 @@ active proctype agent() {
 	:: d_step {
 		mode != Down && mode != Fenced ->
 		if
-		:: !peer || phase == Transferring || phase == Removed -> mode = Fenced; until = 0; taking = None; found = 0
+		:: !peer || phase == Transferring || phase == Removed -> mode = Fenced; until = 0; taking = None; found = 0; known = 0;
+			if :: req == Answer -> req = None; reqFresh = 0; reqLeft = 0 :: else fi
 		:: else ->
 			if
 			:: removal ->
@@ -206,47 +218,40 @@ active proctype agent() {
 	/* It renews, whatever it has heard, until it knows that it is out. */
 	:: d_step { mode != Down && mode != Fenced && known && req == None -> req = Renew; reqMine = 1; reqLeft = A }
 	/* Its request lands, and the answer arrives, or is lost. */
-	:: atomic {
+	:: d_step {
 #ifdef TAKE_ABSENT
 		((req == Take || req == Renew) && holder != Absent) || (req == Place && holder == Absent) ->
 #else
 		(req == Take || req == Renew) && holder != Absent ->
 #endif
-		d_step {
-			assert(phase == Active || phase == Fencing);	/* Fenced: nobody gets hold of it later */
-			req = None; holder = Run; mine = reqMine; unmark(); wroteLease() };
-		if
-		:: d_step { reqMine && mode != Down && mode != Fenced -> known = 1;
+		assert(phase == Active || phase == Fencing);	/* Fenced: nobody gets hold of it later */
+		req = None; holder = Run; mine = reqMine; unmark(); wroteLease();
+		if :: reqMine -> req = Answer; reqFresh = 1 :: else -> reqLeft = 0 fi;
+		reqMine = 0
+	   }
+	:: d_step { req == Answer -> req = None; known = reqFresh; reqFresh = 0;
 #ifdef GATE_FROM_ANSWER	/* the time counts from the answer */
-			until = A
+		until = A;
 #else
-			until = (until > reqLeft -> until : reqLeft)
+		until = (until > reqLeft -> until : reqLeft);
 #endif
-		   }
-		:: skip	/* the answer is lost */
-		fi;
-		d_step { reqLeft = 0; reqMine = 0 }
+		reqLeft = 0
 	   }
 #ifndef TAKE_ABSENT
 	:: d_step { req == Place -> req = None; reqMine = 0;
 		if :: holder == Absent -> holder = Sealed; mine = 0; unmark(); wroteLease() :: else fi }
 #endif
-	:: d_step { req != None -> req = None; reqMine = 0; reqLeft = 0 }	/* it is lost */
+	:: d_step { req != None -> req = None; reqMine = 0; reqFresh = 0; reqLeft = 0 }	/* it is lost */
 	/* After an unknown outcome, it reads. */
 	:: d_step { mode != Down && mode != Fenced && !known && holder == Run && mine -> known = 1 }
 	/* Its acknowledgement lands. */
 	:: d_step { ackSent && peer -> ack = ack || ackFresh; oldAck(!ackFresh); ackSent = 0; ackFresh = 0; wrotePeer() }
 	/* It crashes, and starts. A disk that says fenced stays so. */
-	:: d_step { mode == Serving || mode == Suspended -> mode = Down; until = 0; taking = None; found = 0; known = 0; reqMine = 0; mine = 0 }
+	:: d_step { mode == Serving || mode == Suspended -> mode = Down; until = 0; taking = None; found = 0; known = 0; reqMine = 0; mine = 0;
+		if :: req == Answer -> req = None; reqFresh = 0; reqLeft = 0 :: else fi }
 	:: d_step { mode == Down -> mode = Serving }
 	/* It gives out an address. */
-	:: d_step {
-#ifdef NO_GATE	/* whatever its clock shows */
-		mode == Serving && known
-#else
-		may
-#endif
-		-> assert(!heirs) }
+	:: d_step { may -> assert(!heirs) }
 	od
 }
 
@@ -329,7 +334,8 @@ active [2] proctype controller() {
 	   }
 	:: d_step { c[k].looking ->
 #ifdef WATCH_ABSENT
-		c[k].seen = c[k].seen || holder == Absent;
+		if :: c[k].absent != (holder == Absent) -> c[k].watched = 0 :: else fi;
+		c[k].seen = 1; c[k].absent = (holder == Absent);
 #else
 		c[k].seen = holder != Absent;
 #endif
