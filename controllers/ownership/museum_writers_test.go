@@ -141,3 +141,20 @@ func TestMuseum_cloud_provider_azure_4556_unknown_outcome(t *testing.T) {
 		t.Errorf("host2's range is %q's", got)
 	}
 }
+
+// whereabouts#712: a node that could not be reached was taken for gone, and its
+// addresses were freed. Here it goes on, and reaches nobody.
+func TestMuseum_whereabouts_207_unreachable_is_not_gone(t *testing.T) {
+	exhibitPlay(t, "Watch", 3, func(s *stage) {
+		h := s.Host("host3")
+		h.Cut = true
+		n, _ := s.Store.Node("host3")
+		n.OutOfService = true // as somebody believes
+		s.Store.SetNode(n)
+		s.declare("host3", "host1")
+		s.work(2, "host1", "host2")
+		if a, ok := s.Allocate(h); ok && s.ownerOf(a.String()) != "host3" {
+			s.found(ownership.Fenced, "host3", "gives out %s, which is %s's", a, s.ownerOf(a.String()))
+		}
+	})
+}
