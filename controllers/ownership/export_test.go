@@ -26,6 +26,7 @@ var Rules = map[string]Rule{
 	"HeirReady":      ruleHeirReady,
 	"Orphans":        ruleOrphans,
 	"OrphanUID":      ruleOrphanUID,
+	"OrphanHolder":   ruleOrphanHolder,
 	"GiveBackSealed": ruleGiveBackSealed,
 	"Breaker":        ruleBreaker,
 	"NodeLease":      ruleNodeLease,

@@ -20,6 +20,9 @@ type Memory struct {
 	// stood. Absence has no version: it may have ended and begun again between
 	// two looks, so it is never watched.
 	leases map[string]watch
+	// By peer name: since when the same incarnation has been seen to hold the
+	// Lease, however often it renewed it.
+	holders map[string]watch
 	// By node name: the kubelet's Lease.
 	heartbeats map[string]watch
 	// By range name: a claim.
@@ -60,7 +63,8 @@ func NewMemory() *Memory { return &Memory{} }
 // Clone is a copy, for exploring what may come.
 func (m *Memory) Clone() *Memory {
 	out := *m
-	out.leases, out.heartbeats, out.claims = maps.Clone(m.leases), maps.Clone(m.heartbeats), maps.Clone(m.claims)
+	out.leases, out.holders = maps.Clone(m.leases), maps.Clone(m.holders)
+	out.heartbeats, out.claims = maps.Clone(m.heartbeats), maps.Clone(m.claims)
 	out.nodesGone, out.removals, out.barriers = maps.Clone(m.nodesGone), maps.Clone(m.removals), maps.Clone(m.barriers)
 	out.undeclared, out.unreserved = maps.Clone(m.undeclared), maps.Clone(m.unreserved)
 	return &out
@@ -79,6 +83,11 @@ func (m *Memory) Observe(s *Snapshot, now time.Duration) {
 	m.leases = rewatch(m.leases, now, func(see func(string, string, string)) {
 		for i := range s.Leases {
 			see(s.Leases[i].Name, s.Leases[i].UID, s.Leases[i].Version)
+		}
+	})
+	m.holders = rewatch(m.holders, now, func(see func(string, string, string)) {
+		for i := range s.Leases {
+			see(s.Leases[i].Name, s.Leases[i].UID, s.Leases[i].holderUID())
 		}
 	})
 	m.heartbeats = rewatch(m.heartbeats, now, func(see func(string, string, string)) {

@@ -45,6 +45,8 @@ const (
 	ruleOrphans
 	// ruleOrphanUID: an owner is known by uid, not by name.
 	ruleOrphanUID
+	// ruleOrphanHolder: that another holds the Lease counts from when it was seen.
+	ruleOrphanHolder
 	// ruleGiveBackSealed: a range is taken back only once its owner sealed it.
 	ruleGiveBackSealed
 	// ruleBreaker: too many removals at once are held back.

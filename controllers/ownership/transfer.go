@@ -89,9 +89,10 @@ func (d *decider) orphans() {
 }
 
 // fencedOrphan: the incarnation that no Peer has can renew no more. Nobody is
-// there to be asked, so its name's Lease is watched the full time: from when
-// the Peer was missed, if another run holds it, since that one took it from a
-// sealed one.
+// there to be asked, so its name's Lease is watched the full time. If another
+// incarnation holds it, that one took it from a sealed one; but the last renewal
+// before that may be as young as the taking, so the time counts from when the
+// other was first seen to hold it, and not only from when the Peer was missed.
 func (d *decider) fencedOrphan(owner Ref) bool {
 	l := d.leases[owner.Name]
 	if l != nil && l.sealed() && slices.Contains(l.SealedFor, owner.UID) {
@@ -105,7 +106,14 @@ func (d *decider) fencedOrphan(owner Ref) bool {
 		missed.since = d.now
 	}
 	if l != nil && !l.sealed() && l.holderUID() != owner.UID {
-		until := missed.since + d.patience(owner.Name)
+		since := d.now
+		if w, ok := d.m.holders[owner.Name]; ok && w.uid == l.UID && w.version == l.holderUID() {
+			since = w.since
+		}
+		if !d.cfg.on(ruleOrphanHolder) {
+			since = missed.since
+		}
+		until := max(missed.since, since) + d.patience(owner.Name)
 		d.recheck(until)
 		return until <= d.now
 	}
