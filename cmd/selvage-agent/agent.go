@@ -31,12 +31,13 @@ import (
 
 // parts are what an agent is wired from.
 type parts struct {
-	agent    *membership.Agent
-	cni      *cniserver.Server
-	ledger   *addresses.Ledger
-	kernel   *datapath.Kernel
-	store    *membership.Store
-	registry *prometheus.Registry
+	agent     *membership.Agent
+	cni       *cniserver.Server
+	ledger    *addresses.Ledger
+	kernel    *datapath.Kernel
+	sandboxes *membership.CRI
+	store     *membership.Store
+	registry  *prometheus.Registry
 	// told: whoever asked at the control socket knows that this node remains.
 	told atomic.Bool
 	log  *slog.Logger
@@ -75,6 +76,7 @@ func (o *options) assemble(log *slog.Logger) (_ *parts, err error) {
 	if err != nil {
 		return nil, err
 	}
+	p.sandboxes = membership.NewCRI(o.criSocket)
 	metrics, err := membership.NewMetrics(p.registry)
 	if err != nil {
 		return nil, err
@@ -83,7 +85,7 @@ func (o *options) assemble(log *slog.Logger) (_ *parts, err error) {
 	p.agent, err = membership.New(membership.Config{
 		Name: o.nodeName, Namespace: o.namespace, Version: version, HostName: hostName, LeaseDuration: o.leaseDuration,
 		Headroom: o.wanted(), Store: p.store, Client: direct, Cache: watches, Kernel: p.kernel, Ledger: p.ledger,
-		Sandboxes: membership.NewCRI(o.criSocket), Clock: membership.BootClock{}, Machine: membership.ReadFingerprint,
+		Sandboxes: p.sandboxes, Clock: membership.BootClock{}, Machine: membership.ReadFingerprint,
 		Log: log, Metrics: metrics, Gone: func(at datapath.Attachment) { p.cni.Gone(at) },
 	})
 	if err != nil {
@@ -109,6 +111,9 @@ func (o *options) wanted() *int64 {
 // close lets go of the lock and of handles. The kernel stays as it is.
 func (p *parts) close() error {
 	var errs []error
+	if p.sandboxes != nil {
+		errs = append(errs, p.sandboxes.Close())
+	}
 	if p.kernel != nil {
 		errs = append(errs, p.kernel.Close())
 	}

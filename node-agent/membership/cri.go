@@ -41,6 +41,18 @@ type CRI struct {
 // needed.
 func NewCRI(path string) *CRI { return &CRI{path: strings.TrimPrefix(path, "unix://")} }
 
+// Close ends the connection, if there is one. It is made anew when it is needed.
+func (c *CRI) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conn == nil {
+		return nil
+	}
+	err := c.conn.Close()
+	c.conn = nil
+	return err
+}
+
 // errHostNetwork: the sandbox is nothing that this agent ever gave an address.
 var errHostNetwork = errors.New("it is on the host's network: not stopped")
 

@@ -71,6 +71,18 @@ func (r *containerRuntime) serve(t *testing.T, path string) (stop func()) {
 	return server.Stop
 }
 
+// criAt is a CRI that is closed in the end.
+func criAt(t *testing.T, path string) *CRI {
+	t.Helper()
+	c := NewCRI(path)
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
 func (r *containerRuntime) all() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -81,7 +93,7 @@ func TestCRIStops(t *testing.T) {
 	r := &containerRuntime{sandboxes: map[string]cri.NamespaceMode{"a": cri.NamespaceMode_POD, "host": cri.NamespaceMode_NODE}}
 	path := filepath.Join(t.TempDir(), "cri.sock")
 	r.serve(t, path)
-	c := NewCRI("unix://" + path)
+	c := criAt(t, "unix://"+path)
 	for range 2 {
 		if err := c.Stop(t.Context(), "a"); err != nil {
 			t.Fatal(err)
@@ -103,7 +115,7 @@ func TestCRIStops(t *testing.T) {
 func TestCRITroubles(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "cri.sock")
-	c := NewCRI(path)
+	c := criAt(t, path)
 	fails := func(c *CRI, words ...string) {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
