@@ -8,6 +8,8 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 PROGRAMS := selvage-controller selvage-agent selvage kubectl-selvage
 FUZZTIME ?= 20s
+CHAOS_MINUTES ?= 5
+CHAOS_SEED    ?= 0
 export GOFLAGS ?= -mod=readonly
 
 # Tools come from a module of their own, hack/tools, and so from the module
@@ -54,6 +56,10 @@ conformance: ## Kubernetes' own network tests, on real kubelets (root; docs/conf
 .PHONY: e2e-short
 e2e-short: ## The same without the tests that take minutes each
 	hack/e2e.sh short
+
+.PHONY: chaos
+chaos: ## Break a real cluster at random for CHAOS_MINUTES (default 5), from CHAOS_SEED, and judge what was seen (root)
+	go run ./test/e2e/chaos --minutes $(CHAOS_MINUTES) --seed $(CHAOS_SEED) $(CHAOSFLAGS)
 
 .PHONY: bench
 bench: ## Measure allocation, CNI ADD and DEL beside bridge+host-local; writes bench/results.txt
