@@ -45,6 +45,12 @@ demo: ## The story on this machine: three hosts, one fire, one heir (root, or a 
 test: ## Every test that runs within minutes, on a real API server and a real kernel (root)
 	hack/test.sh
 
+.PHONY: model
+model: ## The models of the protocol to their wider bounds, and the shortest counterexample to each rule (minutes)
+	hack/setup.sh
+	go test -count=1 -timeout 60m -v ./test/model -run '^TestPromela$$' -full
+	go test -count=1 -timeout 60m -v ./controllers/ownership -run '^TestExplore$$' -full
+
 .PHONY: e2e
 e2e: ## Selvage installed on real nodes: kubelets, containerd, real pods (root)
 	hack/e2e.sh

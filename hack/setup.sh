@@ -11,6 +11,7 @@ needs() { # PROGRAM PACKAGE...
 }
 needs make make
 needs gcc gcc libc6-dev # the race detector is linked with it
+needs spin spin # the models of the protocol are verified with it
 needs ip iproute2
 needs iptables iptables # portmap calls it
 needs nft nftables # kube-proxy calls it

@@ -145,9 +145,9 @@ inline unmark() {
 /* People declare and cancel, and delete the Lease by hand. */
 active proctype people() {
 	do
-	:: d_step { peer && phase == Active && !removal -> removal = 1; newGeneration(); wrotePeer() }
-	:: d_step { peer && removal && (phase == Active || phase == Fencing) -> removal = 0; newGeneration(); wrotePeer() }
-	:: d_step { holder != Absent -> holder = Absent; mine = 0; unmark(); wroteLease() }
+	:: d_step { peer && phase == Active && !removal -> printf("the removal is declared\n"); removal = 1; newGeneration(); wrotePeer() }
+	:: d_step { peer && removal && (phase == Active || phase == Fencing) -> printf("the removal is cancelled\n"); removal = 0; newGeneration(); wrotePeer() }
+	:: d_step { holder != Absent -> printf("the lease is deleted by hand\n"); holder = Absent; mine = 0; unmark(); wroteLease() }
 	od
 }
 
@@ -156,6 +156,7 @@ active proctype time() {
 	do
 	:: d_step {
 		until > 0 || reqLeft > 0 || (c[0].seen && c[0].watched < B) || (c[1].seen && c[1].watched < B) ->
+		printf("time passes\n");
 #ifndef NO_GATE	/* it allocates whatever its clock shows */
 		if :: until > 0 -> until-- :: else fi;
 #endif
@@ -178,7 +179,7 @@ active proctype agent() {
 	do
 	/* It makes consistent LISTs. */
 	:: d_step {
-		mode != Down && mode != Fenced ->
+		mode != Down && mode != Fenced -> printf("the agent makes its lists\n");
 		if
 		:: !peer || phase == Transferring || phase == Removed -> mode = Fenced; until = 0; taking = None; found = 0; known = 0;
 			if :: req == Answer -> req = None; reqFresh = 0; reqLeft = 0 :: else fi
@@ -198,14 +199,14 @@ active proctype agent() {
 		fi
 	   }
 	/* It takes its Lease: it reads that, then come the LISTs above, then it writes. */
-	:: d_step { mode == Serving && taking == None && !known -> found = holder;
+	:: d_step { mode == Serving && taking == None && !known -> printf("the agent reads its lease\n"); found = holder;
 #ifdef TAKE_WITHOUT_LISTS	/* on LISTs that it made before */
 		taking = Ready
 #else
 		taking = Reading
 #endif
 	   }
-	:: d_step { mode == Serving && taking == Ready && req == None ->
+	:: d_step { mode == Serving && taking == Ready && req == None -> printf("the agent asks for its lease\n");
 		taking = None; reqMine = 1;
 #ifndef TAKE_ABSENT
 		if :: found == Absent -> req = Place :: else -> req = Take; reqLeft = A fi;
@@ -216,7 +217,7 @@ active proctype agent() {
 		found = 0
 	   }
 	/* It renews, whatever it has heard, until it knows that it is out. */
-	:: d_step { mode != Down && mode != Fenced && known && req == None -> req = Renew; reqMine = 1; reqLeft = A }
+	:: d_step { mode != Down && mode != Fenced && known && req == None -> printf("the agent sends a renewal\n"); req = Renew; reqMine = 1; reqLeft = A }
 	/* Its request lands, and the answer arrives, or is lost. */
 	:: d_step {
 #ifdef TAKE_ABSENT
@@ -224,12 +225,13 @@ active proctype agent() {
 #else
 		(req == Take || req == Renew) && holder != Absent ->
 #endif
+		printf("the agent's request lands: %e\n", req);
 		assert(phase == Active || phase == Fencing);	/* Fenced: nobody gets hold of it later */
 		req = None; holder = Run; mine = reqMine; unmark(); wroteLease();
 		if :: reqMine -> req = Answer; reqFresh = 1 :: else -> reqLeft = 0 fi;
 		reqMine = 0
 	   }
-	:: d_step { req == Answer -> req = None; known = reqFresh; reqFresh = 0;
+	:: d_step { req == Answer -> printf("the answer arrives\n"); req = None; known = reqFresh; reqFresh = 0;
 #ifdef GATE_FROM_ANSWER	/* the time counts from the answer */
 		until = A;
 #else
@@ -238,20 +240,20 @@ active proctype agent() {
 		reqLeft = 0
 	   }
 #ifndef TAKE_ABSENT
-	:: d_step { req == Place -> req = None; reqMine = 0;
+	:: d_step { req == Place -> printf("a sealed lease is made, if there is none\n"); req = None; reqMine = 0;
 		if :: holder == Absent -> holder = Sealed; mine = 0; unmark(); wroteLease() :: else fi }
 #endif
-	:: d_step { req != None -> req = None; reqMine = 0; reqFresh = 0; reqLeft = 0 }	/* it is lost */
+	:: d_step { req != None -> printf("what is on its way is lost\n"); req = None; reqMine = 0; reqFresh = 0; reqLeft = 0 }	/* it is lost */
 	/* After an unknown outcome, it reads. */
-	:: d_step { mode != Down && mode != Fenced && !known && holder == Run && mine -> known = 1 }
+	:: d_step { mode != Down && mode != Fenced && !known && holder == Run && mine -> printf("the agent reads that it holds its lease\n"); known = 1 }
 	/* Its acknowledgement lands. */
-	:: d_step { ackSent && peer -> ack = ack || ackFresh; oldAck(!ackFresh); ackSent = 0; ackFresh = 0; wrotePeer() }
+	:: d_step { ackSent && peer -> printf("the acknowledgement lands\n"); ack = ack || ackFresh; oldAck(!ackFresh); ackSent = 0; ackFresh = 0; wrotePeer() }
 	/* It crashes, and starts. A disk that says fenced stays so. */
-	:: d_step { mode == Serving || mode == Suspended -> mode = Down; until = 0; taking = None; found = 0; known = 0; reqMine = 0; mine = 0;
+	:: d_step { mode == Serving || mode == Suspended -> printf("the agent crashes\n"); mode = Down; until = 0; taking = None; found = 0; known = 0; reqMine = 0; mine = 0;
 		if :: req == Answer -> req = None; reqFresh = 0; reqLeft = 0 :: else fi }
-	:: d_step { mode == Down -> mode = Serving }
+	:: d_step { mode == Down -> printf("the agent starts\n"); mode = Serving }
 	/* It gives out an address. */
-	:: d_step { may -> assert(!heirs) }
+	:: d_step { may -> printf("the agent gives out an address\n"); assert(!heirs) }
 	od
 }
 
@@ -328,11 +330,11 @@ inline forget(k) { c[k].looking = 0; c[k].peerFresh = 0; c[k].peer = 0; c[k].pha
 active [2] proctype controller() {
 	byte k = _pid - 3;
 	do
-	:: d_step { !c[k].looking && c[k].write == 0 ->
+	:: d_step { !c[k].looking && c[k].write == 0 -> printf("controller %d lists the peers\n", k);
 		c[k].looking = 1; c[k].peerFresh = 1;
 		c[k].peer = peer; c[k].phase = phase; c[k].removal = removal; c[k].ack = ack
 	   }
-	:: d_step { c[k].looking ->
+	:: d_step { c[k].looking -> printf("controller %d lists the leases\n", k);
 #ifdef WATCH_ABSENT
 		if :: c[k].absent != (holder == Absent) -> c[k].watched = 0 :: else fi;
 		c[k].seen = 1; c[k].absent = (holder == Absent);
@@ -346,7 +348,7 @@ active [2] proctype controller() {
 		fi;
 		forget(k)
 	   }
-	:: atomic { c[k].write != 0 -> d_step { land(k) };
+	:: atomic { c[k].write != 0 -> d_step { printf("controller %d's write lands: %e\n", k, c[k].write); land(k) };
 		if
 		:: d_step { c[k].write = 0; c[k].current = 0 }
 #if defined(PEER_WITHOUT_CAS) || defined(SEAL_WITHOUT_CAS)
@@ -354,7 +356,7 @@ active [2] proctype controller() {
 #endif
 		fi
 	   }
-	:: d_step { c[k].write != 0 -> c[k].write = 0; c[k].current = 0 }	/* it is lost */
-	:: d_step { c[k].looking || c[k].seen -> c[k].seen = 0; c[k].watched = 0; forget(k) }	/* it crashes */
+	:: d_step { c[k].write != 0 -> printf("controller %d's write is lost\n", k); c[k].write = 0; c[k].current = 0 }	/* it is lost */
+	:: d_step { c[k].looking || c[k].seen -> printf("controller %d crashes\n", k); c[k].seen = 0; c[k].watched = 0; forget(k) }	/* it crashes */
 	od
 }
