@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -59,6 +60,10 @@ func (i *Installation) chain() (conflist []byte, absent []string, err error) {
 		if name == pluginName {
 			present = append(present, p)
 			continue
+		}
+		// Which is where plugins are, and nowhere else.
+		if strings.ContainsRune(name, filepath.Separator) {
+			return nil, nil, fmt.Errorf("the CNI configuration to install (--cni-conflist) names the plugin %q: it has to be a file's name in %s", name, i.BinDir)
 		}
 		path := filepath.Join(i.BinDir, name)
 		if info, err := os.Stat(path); name == "" || err != nil || !info.Mode().IsRegular() || info.Mode()&0o111 == 0 {
