@@ -120,13 +120,14 @@ func (s *settings) check() error {
 			return fmt.Errorf("--%s=%s is too short: use at least 1s", d.flag, d.value)
 		}
 	}
-	if s.maxRemovals <= 0 || s.maxRemovals > 1 {
+	// Put so that it refuses NaN too, above which nothing is: not even too many.
+	if !(s.maxRemovals > 0 && s.maxRemovals <= 1) {
 		return fmt.Errorf("--max-removals=%g is not a share of the peers: use a number above 0 and up to 1", s.maxRemovals)
 	}
 	if s.namespace == "" {
 		return errors.New("--namespace is empty: name the namespace that Selvage is installed in")
 	}
-	if s.qps <= 0 || s.burst <= 0 {
+	if !(s.qps > 0) || s.burst <= 0 {
 		return errors.New("--kube-api-qps and --kube-api-burst must be above 0")
 	}
 	if s.logFormat != "json" && s.logFormat != "console" {
