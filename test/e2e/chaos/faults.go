@@ -29,10 +29,10 @@ type fault struct {
 
 const (
 	// pause is the mean time from one fault to the next.
-	pause = 2300 * time.Millisecond
+	pause = 2000 * time.Millisecond
 	// machinesAtOnce is how many machines faults may be at, besides those that
 	// are being removed.
-	machinesAtOnce = 2
+	machinesAtOnce = 3
 )
 
 // inflict breaks one thing after another.

@@ -40,6 +40,8 @@ type removal struct {
 	undo    []func()
 	// silent: nobody declares it, so that only its end tells that it has begun.
 	silent bool
+	// drained: pods run again once the removal has ended, or it would not.
+	drained bool
 }
 
 // operate removes one peer after another.
@@ -92,14 +94,15 @@ func (o *removal) manners() []struct {
 } {
 	m := o.machine
 	hold := func(do, undo func()) { do(); o.undo = append(o.undo, undo) }
+	drain := func() { o.drained = true; hold(m.Drain, func() { m.Fill(podsEach) }) }
 	declare := func(ctx context.Context) { o.declare(ctx, false) }
 	return []struct {
 		weight int
 		name   string
 		do     func(context.Context)
 	}{
-		{6, "drained", func(ctx context.Context) { hold(m.Drain, func() { m.Fill(podsEach) }); declare(ctx) }},
-		{2, "drained after it was declared", func(ctx context.Context) { declare(ctx); hold(m.Drain, func() { m.Fill(podsEach) }) }},
+		{6, "drained", func(ctx context.Context) { drain(); declare(ctx) }},
+		{2, "drained after it was declared", func(ctx context.Context) { declare(ctx); drain() }},
 		{4, "agent dead", func(ctx context.Context) { hold(m.Down, m.Up); declare(ctx) }},
 		{4, "agent frozen", func(ctx context.Context) { hold(m.Freeze, m.Thaw); declare(ctx) }},
 		{4, "cut off", func(ctx context.Context) { hold(m.Cut, m.Join); declare(ctx) }},
@@ -132,7 +135,7 @@ func (o *removal) remove(ctx context.Context) {
 		o.Journal.Say("%s: the removal is cancelled", o.machine.Name)
 		o.withdraw(ctx)
 	}
-	if o.rng.IntN(4) == 0 {
+	if !o.drained && o.rng.IntN(4) == 0 {
 		// The machine is well again while it is being taken out.
 		wait(ctx, between(o.rng, 0, 8*time.Second))
 		o.mend()

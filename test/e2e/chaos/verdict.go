@@ -28,20 +28,32 @@ import (
 )
 
 const (
-	progressInterval = 30 * time.Second
+	progressInterval = time.Minute
 	// judgeLimit is for one address. Histories are judged in milliseconds.
 	judgeLimit = time.Minute
 )
 
+// judgeAgo is from when on, backwards, all answers to CNI calls are known: no
+// runtime waits longer.
+const judgeAgo = 30 * time.Second
+
+// tellProgress tells how it stands, and judges what can be judged by now.
 func (r *run) tellProgress(ctx context.Context, _ *rand.Rand) {
 	every(ctx, progressInterval, func() {
 		faults, operations := r.counts.totals()
 		t := r.chronicle.Tallies()
 		holdings, heard := r.History.Snapshot()
-		fmt.Fprintf(r.out, "%8s  %d faults, %d operations, %d removals, %d moves of ranges, %d addresses given, %d answers heard, %d findings\n",
-			r.Now().Round(time.Second), faults, operations, t.Total(), t.Moves, len(holdings), len(heard), len(r.chronicle.Findings()))
+		fmt.Fprintf(r.out, "%8s  %d faults, %d operations, %d removals, %d moves of ranges, %d addresses given, %d answers heard\n",
+			r.Now().Round(time.Second), faults, operations, t.Total(), t.Moves, len(holdings), len(heard))
 		for _, f := range r.chronicle.Findings() {
 			fmt.Fprintln(r.out, "          ", f)
+		}
+		wrong, _, err := r.registers(ctx, r.Now()-judgeAgo)
+		for _, w := range wrong {
+			fmt.Fprintln(r.out, "          ", w)
+		}
+		if err != nil {
+			fmt.Fprintln(r.out, "          ", err)
 		}
 	})
 }
@@ -195,6 +207,9 @@ func (r *run) check(ctx context.Context) error {
 
 // violations are all that was seen to be wrong.
 func (r *run) violations(ctx context.Context) ([]string, error) {
+	if err := r.chronicle.Settle(ctx); err != nil {
+		return nil, err
+	}
 	var wrong []string
 	for _, f := range r.chronicle.Findings() {
 		wrong = append(wrong, f.String())
@@ -206,15 +221,25 @@ func (r *run) violations(ctx context.Context) ([]string, error) {
 				h.Address, h.Pod, h.Host, h.Added.Call, h.Added.Return))
 		}
 	}
-	var counted []history.Heard
+	registers, counted, err := r.registers(ctx, history.Never)
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(r.out, "%d addresses given to pods; %d answers heard, %d of them in the reachable network for certain\n", len(holdings), len(heard), counted)
+	crashes, err := r.crashes()
+	return append(append(wrong, registers...), crashes...), err
+}
+
+// registers judges each address, by the answers asked for until then.
+func (r *run) registers(ctx context.Context, until time.Duration) (wrong []string, counted int, err error) {
+	holdings, heard := r.History.Snapshot()
+	reachable := heard[:0]
 	for _, a := range heard {
-		if r.chronicle.Reachable(a.ByHost, a.Span) {
-			counted = append(counted, a)
+		if a.Span.Call <= until && r.chronicle.Reachable(a.ByHost, a.Span) {
+			reachable = append(reachable, a)
 		}
 	}
-	fmt.Fprintf(r.out, "%d addresses given to pods; %d answers heard, %d of them in the reachable network for certain\n", len(holdings), len(heard), len(counted))
-	losses := r.chronicle.Losses()
-	for i, v := range history.Judge(ctx, holdings, counted, losses, judgeLimit) {
+	for i, v := range history.Judge(ctx, holdings, reachable, r.chronicle.Losses(), judgeLimit) {
 		verdict := "OneHolder: no register could have the history of"
 		if v.Undecided {
 			verdict = "undecided within " + judgeLimit.String() + ":"
@@ -225,14 +250,13 @@ func (r *run) violations(ctx context.Context) ([]string, error) {
 		}
 		story := filepath.Join(r.dir, fmt.Sprintf("address-%s.txt", v.Address))
 		if err := os.WriteFile(story, []byte(strings.Join(v.Story, "\n")+"\n"), 0o644); err != nil {
-			return nil, err
+			return nil, 0, fmt.Errorf("keeping a history: %w", err)
 		}
 		if i < 20 {
 			wrong = append(wrong, fmt.Sprintf("%s %s (%s, %s)", verdict, v.Address, story, path))
 		}
 	}
-	crashes, err := r.crashes()
-	return append(wrong, crashes...), err
+	return wrong, len(reachable), nil
 }
 
 var crash = regexp.MustCompile(`(?m)^(panic:|fatal error:|WARNING: DATA RACE).*$`)

@@ -170,6 +170,18 @@ func (c *Chronicle) Look(look func(View)) {
 	look(View{c.state})
 }
 
+// Settle waits until everything is read that etcd has now.
+func (c *Chronicle) Settle(ctx context.Context) error {
+	latest, err := c.client.Get(ctx, prefix, append(clientv3.WithLastRev(), clientv3.WithPrefix(), clientv3.WithKeysOnly())...)
+	if err != nil {
+		return fmt.Errorf("reading etcd: %w", err)
+	}
+	if len(latest.Kvs) == 0 {
+		return nil
+	}
+	return c.Await(ctx, func(v View) bool { return v.s.revision >= latest.Kvs[0].ModRevision })
+}
+
 // Findings are the broken invariants so far.
 func (c *Chronicle) Findings() []Finding {
 	c.mu.Lock()

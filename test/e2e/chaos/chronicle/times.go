@@ -6,7 +6,6 @@ package chronicle
 import (
 	"net/netip"
 	"sort"
-	"time"
 
 	"github.com/selvage-net/selvage/test/e2e/chaos/history"
 )
@@ -74,14 +73,4 @@ func (c *Chronicle) MayOwn(host string, address netip.Addr, during history.Span)
 		}
 	}
 	return false
-}
-
-// Latest is up to when everything is known: what came later may be under way.
-func (c *Chronicle) Latest() time.Duration {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.probes) == 0 {
-		return 0
-	}
-	return c.probes[len(c.probes)-1].asked
 }

@@ -75,6 +75,11 @@ func (h *History) Add(pod, host string, address netip.Addr, added Span, sure boo
 	return holding
 }
 
+// Releasing records that a holding may end from now on.
+func (h *History) Releasing(holding *Holding, since time.Duration) {
+	h.Release(holding, Span{Call: since, Return: Never})
+}
+
 // Release records that a holding has ended.
 func (h *History) Release(holding *Holding, released Span) {
 	h.mu.Lock()

@@ -35,6 +35,7 @@ func (w *World) API() netip.Addr { return w.net.Address }
 
 const (
 	dropTable    = "chaos"
+	agentTable   = "selvage"
 	ipv4Source   = 12 // the offsets in IPv4's header
 	ipv4Target   = 16
 	dropPriority = -450 // before anything else sees the packet
@@ -43,6 +44,26 @@ const (
 // applyDrops puts one table in the place of another, at once. It is in the
 // machine's own namespace, beside what the agent has there.
 func (m *Machine) applyDrops() error {
+	return m.nftables(func(conn *nftables.Conn) {
+		table := &nftables.Table{Name: dropTable, Family: nftables.TableFamilyINet}
+		conn.AddTable(table) // or deleting it would fail if there is none
+		conn.DelTable(table)
+		conn.AddTable(table)
+		priority := nftables.ChainPriority(dropPriority)
+		in := conn.AddChain(&nftables.Chain{Name: "in", Table: table, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookInput, Priority: &priority})
+		out := conn.AddChain(&nftables.Chain{Name: "out", Table: table, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookOutput, Priority: &priority})
+		for d := range m.drops {
+			chain, device, offset := in, expr.MetaKeyIIFNAME, uint32(ipv4Source)
+			if d.Sending {
+				chain, device, offset = out, expr.MetaKeyOIFNAME, ipv4Target
+			}
+			conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: d.match(device, offset)})
+		}
+	})
+}
+
+// nftables makes one change on the machine.
+func (m *Machine) nftables(change func(*nftables.Conn)) error {
 	space, err := os.Open(m.host.NetNS)
 	if err != nil {
 		return fmt.Errorf("opening the namespace of %s: %w", m.Name, err)
@@ -52,22 +73,9 @@ func (m *Machine) applyDrops() error {
 	if err != nil {
 		return fmt.Errorf("opening nftables on %s: %w", m.Name, err)
 	}
-	table := &nftables.Table{Name: dropTable, Family: nftables.TableFamilyINet}
-	conn.AddTable(table) // or deleting it would fail if there is none
-	conn.DelTable(table)
-	conn.AddTable(table)
-	priority := nftables.ChainPriority(dropPriority)
-	in := conn.AddChain(&nftables.Chain{Name: "in", Table: table, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookInput, Priority: &priority})
-	out := conn.AddChain(&nftables.Chain{Name: "out", Table: table, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookOutput, Priority: &priority})
-	for d := range m.drops {
-		chain, device, offset := in, expr.MetaKeyIIFNAME, uint32(ipv4Source)
-		if d.Sending {
-			chain, device, offset = out, expr.MetaKeyOIFNAME, ipv4Target
-		}
-		conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: d.match(device, offset)})
-	}
+	change(conn)
 	if err := conn.Flush(); err != nil {
-		return fmt.Errorf("losing packets on %s: %w", m.Name, err)
+		return fmt.Errorf("changing the filters on %s: %w", m.Name, err)
 	}
 	return nil
 }
@@ -83,4 +91,16 @@ func (d *Drop) match(device expr.MetaKey, offset uint32) []expr.Any {
 			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: d.With.AsSlice()})
 	}
 	return append(rule, &expr.Counter{}, &expr.Verdict{Kind: expr.VerdictDrop})
+}
+
+// Unfence takes the agent's own filter away: the sabotage that chaos is tested
+// with. The agent puts it up again when it looks.
+func (m *Machine) Unfence() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.nftables(func(conn *nftables.Conn) {
+		table := &nftables.Table{Name: agentTable, Family: nftables.TableFamilyINet}
+		conn.AddTable(table)
+		conn.DelTable(table)
+	})
 }

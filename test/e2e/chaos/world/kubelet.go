@@ -214,7 +214,7 @@ func (k *kubelet) dispose(p *pod) {
 	forgotten := k.rng.IntN(8) == 0
 	k.disposals.Go(func() {
 		since := k.machine.world.Now()
-		p.look()
+		p.releasing(since)
 		if forgotten {
 			p.vanish(since, "no DEL, namespace gone")
 			return

@@ -137,6 +137,16 @@ func (p *pod) link() (runs bool, addresses []netip.Addr) {
 	return runs, addresses
 }
 
+// releasing says that DEL is called from now on, or that the namespace goes.
+func (p *pod) releasing(since time.Duration) {
+	p.look()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.holding != nil {
+		p.machine.world.History.Releasing(p.holding, since)
+	}
+}
+
 // vanish removes the namespace; since is when its end may have begun.
 func (p *pod) vanish(since time.Duration, how string) {
 	w := p.machine.world
