@@ -69,4 +69,14 @@ var promelaModels = []promelaModel{
 		{flag: "OTHER_AT_ONCE", breaks: "Fenced", rule: "if another holds its Lease, there is a wait all the same"},
 		{flag: "ONLY_MISSED", breaks: "Fenced", rule: "which counts from when the other was seen to hold it"},
 	}},
+	{name: "return", mutations: []mutation{
+		{flag: "BY_NAME", breaks: "OneHolder", rule: "an agent is who made its Peer, by instanceID, not by name"},
+		{flag: "NO_FINGERPRINT", breaks: "OneHolder", rule: "a disk in another machine contends"},
+		{flag: "NO_CUT", breaks: "OneHolder", rule: "from scratch means that leftover pods are cut off first"},
+		{flag: "NO_FENCED_MARK", breaks: "Fenced", rule: "a disk that says fenced never resumes that incarnation (once etcd was restored)"},
+		{flag: "ACK_FIRST", breaks: "Progress", rule: "acknowledged is on disk before it is in the API"},
+		{flag: "NO_NODE_ROW", breaks: "Progress", rule: "a Node that was registered anew has an agent that starts from scratch"},
+		{flag: "KEEP_ACK", breaks: "StateRegressed", rule: "what was acknowledged is taken back from the disk as an agent resumes"},
+		{flag: "MINT_LATER", superfluous: true, rule: "instanceID is durable before the Peer is made: it saves a wait, since a machine that contends with what it made itself supersedes it"},
+	}},
 }
