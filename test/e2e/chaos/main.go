@@ -80,7 +80,7 @@ func newCommand() *cobra.Command {
 	f.Uint64Var(&o.seed, "seed", 0, "of all that is random in what is done; 0: another one each time")
 	f.StringVar(&o.dir, "dir", "", "where logs and history go (default bin/artifacts/chaos-SEED)")
 	f.StringVar(&o.bin, "bin", "", "where Selvage's programs are; empty: they are built")
-	f.IntVar(&o.hosts, "hosts", 6, "how many machines there are, 4 at least")
+	f.IntVar(&o.hosts, "hosts", 8, "how many machines there are, 4 at least")
 	f.DurationVar(&o.lease, "lease", 5*time.Second, "how long the agents' leases last")
 	f.BoolVar(&o.sabotage, "sabotage", false, "tear down what keeps stale pods from being heard, to see that it is noticed")
 	return cmd

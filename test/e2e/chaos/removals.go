@@ -25,7 +25,7 @@ import (
 
 const (
 	// operators is how many people remove peers at once.
-	operators = 3
+	operators = 4
 	// patience is how long one of them waits for the end of a removal, or for
 	// a machine's coming back, before doing something else.
 	patience = 75 * time.Second

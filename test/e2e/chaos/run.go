@@ -26,7 +26,7 @@ import (
 )
 
 const (
-	poolCIDR = "10.99.0.0/24"
+	poolCIDR = "10.99.0.0/23"
 	// podsEach is how many pods a machine runs: with so few addresses they are
 	// soon given again.
 	podsEach = 4

@@ -70,7 +70,7 @@ func (r *run) rest(ctx context.Context) error {
 		return nil
 	}
 	if err := r.awaitServing(ctx); err != nil {
-		return fmt.Errorf("Progress: %w: %s", err, r.standing())
+		return fmt.Errorf("no Progress: %w: %s", err, r.standing())
 	}
 	if err := r.removalsEnd(ctx); err != nil {
 		return err
@@ -124,7 +124,7 @@ func (r *run) removalsEnd(ctx context.Context) error {
 		return unnamed == ""
 	})
 	if err != nil {
-		return fmt.Errorf("Progress: the removal of %s neither ends nor says what it waits for: %s", unnamed, r.standing())
+		return fmt.Errorf("no Progress: the removal of %s neither ends nor says what it waits for: %s", unnamed, r.standing())
 	}
 	return nil
 }
@@ -161,7 +161,7 @@ func (r *run) allReach(ctx context.Context) error {
 			m.AskEach(addresses)
 		}
 		if !wait(ctx, time.Second) {
-			return fmt.Errorf("Progress: not all pods reach each other: %s; %s", lacking, r.standing())
+			return fmt.Errorf("no Progress: not all pods reach each other: %s; %s", lacking, r.standing())
 		}
 		if lacking = r.unheard(began, pods); lacking == "" {
 			return nil
@@ -276,6 +276,9 @@ func (r *run) crashes() (found []string, err error) {
 	return found, err
 }
 
+// errViolation: something was seen that must not be.
+var errViolation = errors.New("an invariant was violated, or something did not come to rest: the report says what")
+
 // conclude judges, and tells.
 func (r *run) conclude(ctx context.Context, restless error) error {
 	wrong, err := r.violations(ctx)
@@ -313,7 +316,7 @@ func (r *run) conclude(ctx context.Context, restless error) error {
 	}
 	fmt.Fprint(r.out, text.String())
 	if len(wrong) > 0 {
-		return errors.New("chaos found something")
+		return errViolation
 	}
 	return nil
 }
