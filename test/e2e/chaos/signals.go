@@ -24,12 +24,20 @@ func start(ctx context.Context, c *controlplane.Component) error { return c.Star
 // elect has the controllers work with leader election for some time, and then
 // without, so that both act at once.
 func (r *run) elect(ctx context.Context, rng *rand.Rand) {
-	for elect := true; wait(ctx, between(rng, 40*time.Second, 120*time.Second)); {
+	// A leader that was killed is missed for 15 s: the time with one is shorter.
+	for elect := true; wait(ctx, phase(rng, elect)); {
 		elect = !elect
 		r.Journal.Say("leader election: %t", elect)
 		r.counts.phase(elect)
 		r.restartControllers(elect)
 	}
+}
+
+func phase(rng *rand.Rand, elect bool) time.Duration {
+	if elect {
+		return between(rng, 30*time.Second, time.Minute)
+	}
+	return between(rng, time.Minute, 2*time.Minute)
 }
 
 func (r *run) restartControllers(elect bool) {

@@ -143,6 +143,9 @@ func operations(holdings []Holding, heard []Heard, losses []Loss) map[netip.Addr
 		}
 	}
 	for _, h := range heard {
+		if h.By == h.Pod {
+			continue // its own voice reaches it on its loopback, by no network
+		}
 		put(h.Address, input{verb: hear, pod: h.Pod, by: h.By}, h.Span)
 	}
 	for a := range all {

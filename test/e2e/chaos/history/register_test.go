@@ -65,6 +65,7 @@ func TestJudge(t *testing.T) {
 		"an answer that was under way": {holdings: []Holding{held("p", "a", span(0, 1), none)},
 			losses: []Loss{loss("a", span(3, 4))}, heard: []Heard{answer("p", span(2, 6))}},
 		"an answer after DEL":                    {holdings: []Holding{held("p", "a", span(0, 1), span(2, 3))}, heard: []Heard{answer("p", span(4, 5))}, wrong: true},
+		"a pod that hears itself":                {heard: []Heard{{Pod: "p", Address: address, By: "p", Span: span(4, 5)}}},
 		"an answer of somebody who never had it": {heard: []Heard{answer("p", span(4, 5))}, wrong: true},
 		"an unknown ADD that happened": {holdings: []Holding{maybe("p", "a", span(0, 1), span(8, 9)), held("q", "a", span(10, 11), none)},
 			heard: []Heard{answer("p", span(4, 5))}},
