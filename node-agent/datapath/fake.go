@@ -204,6 +204,13 @@ func (f *Fake) Set(d Desired) error {
 	return problems
 }
 
+// Hears reports whether tunnel packets from that underlay address are taken in.
+func (f *Fake) Hears(underlay netip.Addr) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.state.filter != nil && slices.Contains(f.state.filter.peers, underlay)
+}
+
 // Remove is Kernel.Remove.
 func (f *Fake) Remove() error {
 	f.mu.Lock()

@@ -209,7 +209,7 @@ func (a *Agent) Adopt(ctx context.Context) error {
 		<-seeded
 		a.Gone(gone)
 		if a.eager.Load() {
-			a.kick()
+			a.Kick()
 		}
 	})
 	if err != nil {
@@ -229,8 +229,8 @@ func keyOf(a datapath.Attachment) addresses.Key {
 	return addresses.Key{Network: a.Network, Sandbox: a.Sandbox, IfName: a.IfName}
 }
 
-// kick has the loop go round soon.
-func (a *Agent) kick() {
+// Kick has the membership loop go round soon: there may be news.
+func (a *Agent) Kick() {
 	select {
 	case a.kicked <- struct{}{}:
 	default:
@@ -240,5 +240,5 @@ func (a *Agent) kick() {
 // lookSoon has the loop go round soon with a consistent view.
 func (a *Agent) lookSoon() {
 	a.mustLook.Store(true)
-	a.kick()
+	a.Kick()
 }

@@ -155,7 +155,7 @@ func (a *Agent) evict(ctx context.Context) time.Duration {
 	}
 	_ = calls.Wait()
 	a.tellStopped(ctx, &said)
-	a.kick()
+	a.Kick()
 	return 0
 }
 

@@ -164,11 +164,15 @@ func (a *Agent) abandon(s *sight, why string) ([]string, error) {
 	return left, a.setKernel(datapath.Desired{Name: a.Name, Underlay: a.underlay, Complete: true})
 }
 
-// stayOut waits for the PeerRemoval that keeps this node out to be deleted.
+// stayOut waits for the PeerRemoval that keeps this node out to be deleted. What
+// it was before is given up for good, so that it joins anew then.
 func (a *Agent) stayOut(s *sight) error {
 	text := fmt.Sprintf("this node is declared out of the network by PeerRemoval %s: to let it join anew, delete that (kubectl delete peerremoval %s)",
 		a.Name, a.Name)
 	a.settleStance(stance{refuse: errors.New(text), unhealthy: errors.New(text), waiting: text})
+	if err := a.Store.Update(func(r *Record) { r.fence(r.PeerUID) }); err != nil {
+		return err
+	}
 	left, err := a.abandon(s, "its node is declared out")
 	if err == nil && len(left) > 0 {
 		return waitFor(fencePeriod, "%s. %d leftover pods to be cut off: %s", text, len(left), brief(left))

@@ -87,6 +87,14 @@ func (a *Agent) leave(s *sight) error {
 	if !s.Consistent {
 		return errAgain
 	}
+	// First of all the Lease is let go: while it is renewed, nobody takes over.
+	left, err := a.abandon(s, "its node has left the network")
+	if err != nil {
+		return err
+	}
+	if len(left) > 0 {
+		return waitFor(fencePeriod, "%d pods to be cut off: %s", len(left), brief(left))
+	}
 	owned := 0
 	for i := range s.Ranges {
 		if owner := s.Ranges[i].Spec.Owner; owner != nil && uid != "" && string(owner.UID) == uid {
@@ -96,13 +104,6 @@ func (a *Agent) leave(s *sight) error {
 	if owned > 0 {
 		a.mustLook.Store(true)
 		return waitFor(time.Second, "%d ranges of this node to be taken over", owned)
-	}
-	left, err := a.abandon(s, "its node has left the network")
-	if err != nil {
-		return err
-	}
-	if len(left) > 0 {
-		return waitFor(fencePeriod, "%d pods to be cut off: %s", len(left), brief(left))
 	}
 	if n := a.evictions.untried(); n > 0 && a.Sandboxes != nil {
 		return waitFor(fencePeriod, "the container runtime to be asked to stop %d pods", n)

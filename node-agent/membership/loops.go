@@ -47,7 +47,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	for _, l := range a.Loops() {
 		wg.Go(func() { l.run(ctx) })
 	}
-	if err := a.Cache.Run(ctx, a.kick); err != nil && ctx.Err() == nil {
+	if err := a.Cache.Run(ctx, a.Kick); err != nil && ctx.Err() == nil {
 		a.Log.Error("watching the API has ended", "error", err)
 	}
 	<-ctx.Done()

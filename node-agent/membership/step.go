@@ -256,5 +256,11 @@ func (a *Agent) standStill(s *sight) error {
 		return nil
 	}
 	a.world.fold(&s.View, a.Clock.Now(), false, record)
-	return a.setKernel(a.world.desired(a.Name, a.underlay, a.pools, record))
+	if err := a.setKernel(a.world.desired(a.Name, a.underlay, a.pools, record)); err != nil {
+		return err
+	}
+	if a.lease.Held() {
+		a.sayOnLease() // others' removals do not wait for what a person decides here
+	}
+	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"reflect"
 	"sync"
 )
 
@@ -83,6 +84,9 @@ func (s *Store) Update(change func(*Record)) error {
 	defer s.mu.Unlock()
 	next := s.record.clone()
 	change(&next)
+	if s.written != nil && reflect.DeepEqual(next, s.record) {
+		return nil
+	}
 	data, err := next.Marshal()
 	if err != nil {
 		return err

@@ -206,7 +206,7 @@ func (a *Agent) watchUse() func(context.Context) time.Duration {
 		}
 		if !reflect.DeepEqual(now, last) {
 			last = now
-			a.kick()
+			a.Kick()
 		}
 		return soon
 	}

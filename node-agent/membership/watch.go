@@ -83,7 +83,7 @@ func (w *Watches) Run(ctx context.Context, changed func()) error {
 			AddFunc:    func(any) { changed() },
 			DeleteFunc: func(any) { changed() },
 			UpdateFunc: func(before, after any) {
-				if w.counts(before, after) {
+				if Matters(w.name, before, after) {
 					changed()
 				}
 			},
@@ -101,18 +101,18 @@ func (w *Watches) Run(ctx context.Context, changed func()) error {
 	return w.cache.Start(ctx)
 }
 
-// counts reports whether an update may change what this agent does: of other
-// peers only what is routed to, of other ranges only who owns what.
-func (w *Watches) counts(before, after any) bool {
+// Matters reports whether an update may change what the agent of that name does:
+// of other peers only what is routed to, of other ranges only who owns what.
+func Matters(name string, before, after any) bool {
 	switch was := before.(type) {
 	case *v1alpha1.Peer:
 		is, ok := after.(*v1alpha1.Peer)
-		return !ok || is.Name == w.name || is.UID != was.UID || is.Generation != was.Generation ||
+		return !ok || is.Name == name || is.UID != was.UID || is.Generation != was.Generation ||
 			is.Status.Phase != was.Status.Phase || !reflect.DeepEqual(is.Status.Underlay, was.Status.Underlay) ||
 			vtepOf(is) != vtepOf(was)
 	case *v1alpha1.AddressRange:
 		is, ok := after.(*v1alpha1.AddressRange)
-		return !ok || is.UID != was.UID || is.Generation != was.Generation || ownerName(is) == w.name
+		return !ok || is.UID != was.UID || is.Generation != was.Generation || ownerName(is) == name
 	case *corev1.Node:
 		is, ok := after.(*corev1.Node)
 		return !ok || is.UID != was.UID || !reflect.DeepEqual(is.Status.Addresses, was.Status.Addresses)
