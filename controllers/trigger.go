@@ -38,26 +38,41 @@ const (
 var theLoop = reconcile.Request{NamespacedName: types.NamespacedName{Name: "cluster"}}
 
 // Sources are the watches that wake the loop.
-func (l *Loop) Sources(c cache.Cache) []source.Source {
-	ours := func(_, _ client.Object) time.Duration { return promptly }
-	return []source.Source{
-		source.Kind[client.Object](c, &v1alpha1.AddressPool{}, l.wake(ours)),
-		source.Kind[client.Object](c, &v1alpha1.AddressRange{}, l.wake(ours)),
-		source.Kind[client.Object](c, &v1alpha1.Peer{}, l.wake(ours)),
-		source.Kind[client.Object](c, &v1alpha1.PeerRemoval{}, l.wake(ours)),
-		source.Kind[client.Object](c, &coordinationv1.Lease{}, l.wake(l.leaseDelay)),
-		source.Kind[client.Object](c, &corev1.Node{}, l.wake(nodeDelay)),
-		source.Kind[client.Object](c, &corev1.Pod{}, l.wake(podDelay)),
+func (l *Loop) Sources(c cache.Cache) (sources []source.Source) {
+	for _, o := range []client.Object{
+		&v1alpha1.AddressPool{}, &v1alpha1.AddressRange{}, &v1alpha1.Peer{}, &v1alpha1.PeerRemoval{},
+		&coordinationv1.Lease{}, &corev1.Node{}, &corev1.Pod{},
+	} {
+		sources = append(sources, source.Kind(c, o, l.wake()))
 	}
+	return sources
 }
 
-// wake puts the loop into the queue once delay has passed, or later if a pass
-// takes long: the loop may use a third of one processor, not all of it. was is
-// nil unless the object is updated; a negative delay: it is no matter.
-func (l *Loop) wake(delay func(was, is client.Object) time.Duration) handler.EventHandler {
+// Delay is how long a change may wait to be looked at; negative: it is no
+// matter. was is nil unless the object was there before and is still there.
+func (l *Loop) Delay(was, is client.Object) time.Duration {
+	d := promptly
+	switch is.(type) {
+	case *coordinationv1.Lease:
+		d = l.leaseDelay(was, is)
+	case *corev1.Node:
+		d = nodeDelay(was, is)
+	case *corev1.Pod:
+		d = podDelay(was, is)
+	}
+	if d < 0 {
+		return d
+	}
+	// Later if a pass takes long: the loop may use a third of one processor,
+	// not all of it.
+	return max(d, 2*time.Duration(l.lasted.Load()))
+}
+
+// wake puts the loop into the queue.
+func (l *Loop) wake() handler.EventHandler {
 	add := func(q workqueue.TypedRateLimitingInterface[reconcile.Request], was, is client.Object) {
-		if d := delay(was, is); d >= 0 {
-			q.AddAfter(theLoop, max(d, 2*time.Duration(l.lasted.Load())))
+		if d := l.Delay(was, is); d >= 0 {
+			q.AddAfter(theLoop, d)
 		}
 	}
 	return handler.Funcs{
