@@ -48,7 +48,7 @@ func (r *run) tellProgress(ctx context.Context, _ *rand.Rand) {
 		for _, f := range r.chronicle.Findings() {
 			fmt.Fprintln(r.out, "          ", f)
 		}
-		wrong, _, err := r.registers(ctx, r.Now()-judgeAgo)
+		wrong, _, err := r.registers(context.WithoutCancel(ctx), r.Now()-judgeAgo)
 		for _, w := range wrong {
 			fmt.Fprintln(r.out, "          ", w)
 		}
