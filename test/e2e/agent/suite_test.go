@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"go.uber.org/goleak"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -47,7 +48,14 @@ var (
 	programs    string
 )
 
-func TestMain(m *testing.M) { os.Exit(suite(m)) }
+func TestMain(m *testing.M) {
+	code := suite(m)
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, "test/e2e/agent: goroutines were left behind:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
 
 func suite(m *testing.M) int {
 	if os.Geteuid() != 0 {

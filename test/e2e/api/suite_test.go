@@ -14,6 +14,7 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	"go.uber.org/goleak"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -56,6 +57,12 @@ var (
 	plane *controlplane.ControlPlane
 	who   callers
 )
+
+// ginkgosOwn waits for Ctrl-C until the end.
+var ginkgosOwn = goleak.IgnoreAnyFunction("github.com/onsi/ginkgo/v2/internal/interrupt_handler.(*InterruptHandler).registerForInterrupts.func2")
+
+// TestMain fails if anything leaves a goroutine behind.
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, ginkgosOwn) }
 
 func TestAPI(t *testing.T) {
 	log.SetLogger(GinkgoLogr)

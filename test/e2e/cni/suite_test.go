@@ -15,6 +15,7 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
 	"github.com/selvage-net/selvage/test/standalone"
@@ -29,9 +30,12 @@ const patience = 60 * time.Second
 // binaries is the directory of our plugin.
 var binaries string
 
+// ginkgosOwn waits for Ctrl-C until the end.
+var ginkgosOwn = goleak.IgnoreAnyFunction("github.com/onsi/ginkgo/v2/internal/interrupt_handler.(*InterruptHandler).registerForInterrupts.func2")
+
 func TestMain(m *testing.M) {
 	standalone.BecomeAgent()
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m, ginkgosOwn)
 }
 
 func TestCNI(t *testing.T) {

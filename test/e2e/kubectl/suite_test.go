@@ -18,6 +18,7 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	"go.uber.org/goleak"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -48,6 +49,12 @@ var (
 	// bin is a folder with kubectl-selvage and kubectl.
 	bin string
 )
+
+// ginkgosOwn waits for Ctrl-C until the end.
+var ginkgosOwn = goleak.IgnoreAnyFunction("github.com/onsi/ginkgo/v2/internal/interrupt_handler.(*InterruptHandler).registerForInterrupts.func2")
+
+// TestMain fails if anything leaves a goroutine behind.
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, ginkgosOwn) }
 
 func TestKubectl(t *testing.T) {
 	RegisterFailHandler(Fail)
