@@ -34,6 +34,9 @@ type cache struct {
 	// or come twice, or out of order.
 	stalled time.Duration
 	jumbled bool
+	// lists counts how often everything was listed: what was on its way before
+	// does not arrive any more.
+	lists int
 }
 
 func (p *process) watch(wants map[*apiserver.Kind]func(client.Object) bool, changed func(before, after client.Object)) *cache {
@@ -79,10 +82,11 @@ func (c *cache) deliver(change apiserver.Change) {
 		at = max(at, c.last)
 		c.last = at
 	}
+	lists := c.lists
 	for range times {
 		w.after(at-w.Now, c.p, func() {
 			switch {
-			case c.broken:
+			case c.broken || c.lists != lists:
 			case l.noReplies || w.down:
 				c.fail()
 			default:
@@ -153,6 +157,7 @@ func (c *cache) relist(ago int) {
 		undo(was, since[i], c.wants[since[i].Kind])
 	}
 	c.broken, c.stalled, c.last = false, 0, 0
+	c.lists++
 	for _, k := range apiserver.Kinds {
 		if c.wants[k] != nil {
 			c.become(k, was[k])

@@ -20,7 +20,7 @@ import (
 var (
 	first = flag.Uint64("first", 1, "the first seed")
 	seeds = flag.Uint64("seeds", 200, "how many histories are tried")
-	trace = flag.Bool("trace", false, "print what happens in a broken one")
+	trace = flag.Bool("tell", false, "print what happens in a broken one")
 )
 
 func TestMain(m *testing.M) {
