@@ -5,7 +5,9 @@ package ownership_test
 
 import (
 	"flag"
+	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,17 +15,34 @@ import (
 	"github.com/selvage-net/selvage/test/model"
 )
 
-var states = flag.Int("states", 1500, "how many states an exploration may visit")
+var full = flag.Bool("full", false, "explore to the wider bounds")
+
+// unbounded: every state that there is. No universe is as deep as that.
+const unbounded = 1000
 
 // universe is a scenario to be explored: every order of its actions.
 type universe struct {
 	start   func(ownership.Config) *model.World
 	actions []model.Action
-	depth   int
+	// depth is the bound on how many steps are taken, and wider the same for
+	// when time allows.
+	depth, wider int
 	// mutants are rules without which the exploration must find a violation.
 	mutants []string
 	// breaks, if any, breaks a rule of the agents': likewise.
 	breaks func(*model.World)
+}
+
+// generations is the bound on how often a removal is declared and cancelled: a
+// new one only while the Peer's generation is below it.
+const generations = 4
+
+// hush stops the kubelets' renewals, and lets all hosts be quiet: what is
+// explored does not hang on them.
+func hush(s *stage) {
+	for _, h := range s.Hosts {
+		h.Silent = true
+	}
 }
 
 func twoControllers(cfg ownership.Config, hosts int) *stage {
@@ -57,7 +76,7 @@ var universes = map[string]universe{
 			model.Action{Name: "somebody claims 10.0.0.4/30", Do: func(w *model.World) bool {
 				return w.Store.Apply(ownership.CreateRange{Pool: "default", CIDR: netip.MustParsePrefix("10.0.0.4/30")}) == nil
 			}}),
-		depth:   40,
+		depth: unbounded, wider: unbounded,
 		mutants: []string{"Verify"},
 	},
 	// A live peer is removed, the removal is cancelled and declared again,
@@ -82,12 +101,15 @@ var universes = map[string]universe{
 				return true
 			}},
 			model.Action{Name: "the removal is declared", Do: func(w *model.World) bool {
+				if p, _ := w.Store.Peer("host2"); p.Generation >= generations {
+					return false
+				}
 				d := ownership.Declaration{Heir: "host1"}
 				d.Name = "host2"
 				return w.Store.Declare(d) == nil
 			}},
 		),
-		depth:   16,
+		depth: 10, wider: unbounded,
 		mutants: []string{"AckGeneration"},
 	},
 	// A peer whose agent is dead and whose pods are not goes, while a survivor
@@ -105,22 +127,27 @@ var universes = map[string]universe{
 				s.Pass(s.c)
 				s.Tick(10 * time.Second)
 			}
-			for range 8 {
+			for range 3 {
 				s.Allocate(s.Host("host1"))
 			}
+			hush(s)
 			return s.World
 		},
 		actions: append(append(model.Actions(1, false), model.Passes(0)),
-			model.OnHost("host1", "works", func(w *model.World, h *model.Host) { w.Work(h) }),
-			model.OnHost("host1", "allocates", func(w *model.World, h *model.Host) { w.Allocate(h) }),
+			model.OnHost("host1", "works, and gives out an address", func(w *model.World, h *model.Host) {
+				w.Work(h)
+				if len(h.Pods()) < 6 { // fewer than make it lack any
+					w.Allocate(h)
+				}
+			}),
 			model.OnHost("host2", "sends a renewal", func(w *model.World, h *model.Host) { w.RenewSend(h) }),
 			model.OnHost("host2", "'s renewal lands", func(w *model.World, h *model.Host) { w.RenewLand(h) }),
 			model.OnHost("host2", "syncs", func(w *model.World, h *model.Host) { w.Sync(h) }),
 			model.OnHost("host2", "reads its lease", func(w *model.World, h *model.Host) { w.TakeRead(h) }),
 			model.OnHost("host2", "takes its lease", func(w *model.World, h *model.Host) { w.TakeWrite(h) }),
-			model.Passing(70*time.Second, 6*time.Minute),
+			model.Passing(70*time.Second),
 		),
-		depth:   20,
+		depth: 7, wider: 11,
 		mutants: []string{"Barrier"},
 	},
 	// A Lease was absent as a peer's agent began to take it. By the time it
@@ -130,50 +157,68 @@ var universes = map[string]universe{
 			s := twoControllers(cfg, 3)
 			stall(s, "host3")
 			vanish(s, "host3", "host1")
+			hush(s)
 			return s.World
 		},
 		actions: append(append(model.Actions(1, true), model.Passes(0)),
-			model.OnHost("host1", "works", func(w *model.World, h *model.Host) { w.Work(h) }),
-			model.OnHost("host1", "allocates", func(w *model.World, h *model.Host) { w.Allocate(h) }),
+			model.OnHost("host1", "works, and gives out an address", func(w *model.World, h *model.Host) {
+				w.Work(h)
+				if len(h.Pods()) < 6 { // fewer than make it lack any
+					w.Allocate(h)
+				}
+			}),
 			model.OnHost("host3", "takes its lease", func(w *model.World, h *model.Host) { w.TakeWrite(h) }),
 			model.OnHost("host3", "reads its lease", func(w *model.World, h *model.Host) { w.TakeRead(h) }),
 			model.OnHost("host3", "allocates", func(w *model.World, h *model.Host) { w.Allocate(h) }),
-			model.Passing(70*time.Second, 12*time.Minute),
+			model.Passing(70*time.Second),
 		),
-		depth:  20,
+		depth: 7, wider: 10,
 		breaks: func(w *model.World) { w.TakesAbsent = true },
 	},
 }
 
 // TestExplore looks at every order of two controllers' reads, decisions,
-// writes and crashes, of late messages and of what people do, within bounds.
+// writes and crashes, of late messages and of what people do, within bounds on
+// how many steps there are and how often a removal is declared.
 func TestExplore(t *testing.T) {
+	var table []string
 	for _, name := range sortedNames(universes) {
 		u := universes[name]
 		t.Run(name, func(t *testing.T) {
-			found := model.Explore(u.start(ownership.Config{}), u.actions, u.depth, *states)
-			t.Logf("%d states, %d steps, depth %d, complete: %t", found.States, found.Steps, found.Depth, found.Complete)
+			depth := u.depth
+			if *full {
+				depth = u.wider
+			}
+			found := model.Explore(u.start(ownership.Config{}), u.actions, depth)
 			if len(found.Violations) > 0 {
 				t.Fatalf("%v\nafter %q", found.Violations, found.Trace)
 			}
+			if depth == unbounded && !found.Closed {
+				t.Errorf("there are states beyond step %d", depth)
+			}
+			table = append(table, fmt.Sprintf("%-8s %8d states, %8d steps, all within %3d, all there are: %t", name, found.States, found.Steps, found.Depth, found.Closed))
 			for _, rule := range u.mutants {
-				found := model.Explore(u.start(ownership.Config{}.Without(ownership.Rules[rule])), u.actions, u.depth, 6**states)
-				if len(found.Violations) == 0 {
-					t.Errorf("without rule %s nothing breaks in %d states, depth %d", rule, found.States, found.Depth)
-				} else {
-					t.Logf("without rule %s, after %d states: %v\n%q", rule, found.States, found.Violations[0], found.Trace)
-				}
+				broken := u.start(ownership.Config{}.Without(ownership.Rules[rule]))
+				table = append(table, breaks(t, "without "+rule, broken, u))
 			}
-			if u.breaks == nil {
-				return
-			}
-			broken := u.start(ownership.Config{})
-			u.breaks(broken)
-			if found := model.Explore(broken, u.actions, u.depth, 6**states); len(found.Violations) == 0 {
-				t.Errorf("the agents break a rule, and nothing breaks in %d states, depth %d", found.States, found.Depth)
-			} else {
-				t.Logf("the agents break a rule: after %d states: %v\n%q", found.States, found.Violations[0], found.Trace)
+			if u.breaks != nil {
+				broken := u.start(ownership.Config{})
+				u.breaks(broken)
+				table = append(table, breaks(t, "agents break a rule", broken, u))
 			}
 		})
 	}
+	t.Logf("universes, and what is without a rule:\n%s", strings.Join(table, "\n"))
+}
+
+// breaks finds the shortest way to a violation in a universe that lacks a rule.
+func breaks(t *testing.T, without string, broken *model.World, u universe) string {
+	t.Helper()
+	found := model.Explore(broken, u.actions, u.wider)
+	if len(found.Violations) == 0 {
+		t.Errorf("%s nothing breaks in %d states, depth %d", without, found.States, found.Depth)
+		return ""
+	}
+	t.Logf("%s: %v\n%q", without, found.Violations[0], found.Trace)
+	return fmt.Sprintf("  %-20s %6d states to break %s, in %d steps", without, found.States, found.Violations[0].Invariant, len(found.Trace))
 }

@@ -4,7 +4,10 @@
 package ownership
 
 import (
+	"cmp"
 	"maps"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -68,6 +71,38 @@ func (m *Memory) Clone() *Memory {
 	out.nodesGone, out.removals, out.barriers = maps.Clone(m.nodesGone), maps.Clone(m.removals), maps.Clone(m.barriers)
 	out.undeclared, out.unreserved = maps.Clone(m.undeclared), maps.Clone(m.unreserved)
 	return &out
+}
+
+// Each lists what is remembered, in an order of its own: of what kind, by and
+// about which names, since when, and whether the last observation was the first
+// to see it. Two memories of which this says the same, but for how much time
+// has passed, decide the same.
+func (m *Memory) Each(visit func(kind string, names []string, since time.Duration, news bool)) {
+	for _, set := range []struct {
+		kind string
+		of   map[string]watch
+	}{{"leases", m.leases}, {"holders", m.holders}, {"heartbeats", m.heartbeats}, {"claims", m.claims}} {
+		for _, key := range slices.Sorted(maps.Keys(set.of)) {
+			w := set.of[key]
+			visit(set.kind, []string{key, w.uid, w.version}, w.since, false)
+		}
+	}
+	for _, set := range []struct {
+		kind string
+		of   map[string]sighting
+	}{{"nodesGone", m.nodesGone}, {"removals", m.removals}, {"barriers", m.barriers}, {"undeclared", m.undeclared}} {
+		for _, key := range slices.Sorted(maps.Keys(set.of)) {
+			visit(set.kind, strings.Fields(key), set.of[key].since, set.of[key].first == m.observations)
+		}
+	}
+	for _, key := range slices.SortedFunc(maps.Keys(m.unreserved), reserved.compare) {
+		seen := m.unreserved[key]
+		visit("unreserved", []string{key.name, key.res.Address.String(), key.res.PodUID}, seen.since, seen.first == m.observations)
+	}
+}
+
+func (r reserved) compare(o reserved) int {
+	return cmp.Or(cmp.Compare(r.name, o.name), r.res.Address.Compare(o.res.Address), cmp.Compare(r.res.PodUID, o.res.PodUID))
 }
 
 // Observe takes note of what a snapshot shows. Caches' views may be observed

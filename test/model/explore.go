@@ -4,12 +4,7 @@
 package model
 
 import (
-	"bytes"
-	"encoding/json"
-	"fmt"
-	"hash/fnv"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"time"
@@ -42,57 +37,6 @@ func (w *World) Clone() *World {
 	return &out
 }
 
-var names = regexp.MustCompile(`\b(v|peer-|range-|lease-|node-|removal-|pool-|pod-|instance-[a-z0-9]+-)[0-9]+`)
-
-// fingerprint is the same for states that differ only in how their versions
-// and uids are numbered.
-func (w *World) fingerprint() uint64 {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	put := func(v any) {
-		if err := enc.Encode(v); err != nil {
-			panic(err) // only a type that cannot be encoded: a bug of this file
-		}
-	}
-	put(w.Now)
-	st := w.Store
-	put([]any{st.pools, st.peers, st.ranges, st.removals, st.leases, st.nodes, st.pods})
-	for _, h := range w.Hosts {
-		put([]any{h.On, h.Cut, h.Silent, h.Mode, h.uid, h.run, h.lease, h.until, h.taking, h.listed, h.own, h.leaving,
-			h.instance, h.joined, h.acknowledged, h.fenced, h.seen, h.heard, h.cut, h.home})
-		for _, r := range h.sent {
-			put([]any{r.read, r.want, r.sent})
-		}
-		for _, a := range sortedAddrs(h.pods) {
-			put(a)
-		}
-	}
-	for _, c := range w.Controllers {
-		fmt.Fprintf(&b, "%v %v %v\n", c.memory, c.pods, c.stopped)
-		for _, q := range c.queue {
-			fmt.Fprintf(&b, "%T", q)
-			put(q)
-		}
-	}
-	seen := map[string]int{}
-	sum := fnv.New64a()
-	text := b.Bytes()
-	last := 0
-	for _, at := range names.FindAllIndex(text, -1) {
-		sum.Write(text[last:at[0]])
-		name := string(text[at[0]:at[1]])
-		n, ok := seen[name]
-		if !ok {
-			n = len(seen)
-			seen[name] = n
-		}
-		sum.Write(strconv.AppendInt(nil, int64(n), 10))
-		last = at[1]
-	}
-	sum.Write(text[last:])
-	return sum.Sum64()
-}
-
 // Action is one step that some party may take.
 type Action struct {
 	Name string
@@ -103,24 +47,28 @@ type Action struct {
 // Exploration is what looking at every order of actions has found.
 type Exploration struct {
 	States, Steps int
-	// Complete: every state within the bound on depth was seen.
-	Complete bool
-	Depth    int
+	// Closed: there are no states beyond the bound on depth; and all within it
+	// were seen, if nothing broke.
+	Closed bool
+	// Depth is how many steps away the farthest state is that was seen.
+	Depth int
 	// Violations of the first broken state, and how to get there.
 	Violations []ownership.Violation
 	Trace      []string
 }
 
-// Explore takes the actions in every order, up to a depth and a number of
-// states, breadth first: the trace to what it finds is the shortest.
-func Explore(start *World, actions []Action, depth, states int) Exploration {
+// Explore takes the actions in every order, up to a depth, breadth first: the
+// trace to what it finds is the shortest.
+func Explore(start *World, actions []Action, depth int) Exploration {
 	type node struct {
 		w     *World
 		from  int
 		depth int
 	}
-	out := Exploration{Complete: true}
-	seen := map[uint64]bool{start.fingerprint(): true}
+	out := Exploration{Closed: true}
+	var buffer []byte
+	print, buffer := start.fingerprint(buffer)
+	seen := map[fingerprint]bool{print: true}
 	type link struct {
 		from int
 		by   string
@@ -142,7 +90,7 @@ func Explore(start *World, actions []Action, depth, states int) Exploration {
 		queue = queue[1:]
 		out.Depth = max(out.Depth, n.depth)
 		if n.depth == depth {
-			out.Complete = false
+			out.Closed = false
 			continue
 		}
 		for _, a := range actions {
@@ -153,19 +101,15 @@ func Explore(start *World, actions []Action, depth, states int) Exploration {
 			w.CheckHolders()
 			out.Steps++
 			if len(w.Violations) > 0 {
-				out.Violations, out.Trace, out.Complete = w.Violations, trace(n.from, a.Name), false
+				out.Violations, out.Trace, out.Closed = w.Violations, trace(n.from, a.Name), false
 				return out
 			}
-			print := w.fingerprint()
+			print, buffer = w.fingerprint(buffer)
 			if seen[print] {
 				continue
 			}
 			seen[print] = true
 			out.States++
-			if out.States > states {
-				out.Complete = false
-				return out
-			}
 			links = append(links, link{n.from, a.Name})
 			queue = append(queue, node{w: w, from: len(links) - 1, depth: n.depth + 1})
 		}
@@ -225,12 +169,9 @@ func OnHost(name, what string, do func(*World, *Host)) Action {
 	}}
 }
 
-// Passing is the passing of time, up to a moment.
-func Passing(t, until time.Duration) Action {
+// Passing is the passing of time.
+func Passing(t time.Duration) Action {
 	return Action{"tick " + t.String(), func(w *World) bool {
-		if w.Now+t > until {
-			return false
-		}
 		w.Tick(t)
 		return true
 	}}
