@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strings"
+	"sync"
 )
 
 // The names of the table's sets: each in a form for either family.
@@ -168,12 +169,21 @@ func (o Options) direct() bool { return o.Encapsulation != VXLAN && !o.lacks.dir
 
 // rulesVersion identifies the rules: their texts, by chain, and their format.
 func (o Options) rulesVersion() string {
+	if known, ok := rulesVersions.Load(o); ok {
+		return known.(string)
+	}
 	byChain := map[string][]string{}
 	for _, r := range o.rules() {
 		byChain[r.chain] = append(byChain[r.chain], r.text())
 	}
-	return versionOf(byChain)
+	version := versionOf(byChain)
+	rulesVersions.Store(o, version)
+	return version
 }
+
+// rulesVersions remembers them: they are asked for each time that the kernel is
+// looked at.
+var rulesVersions sync.Map
 
 func versionOf(byChain map[string][]string) string {
 	h := sha256.New()

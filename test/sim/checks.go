@@ -62,7 +62,7 @@ func (w *World) changed(k *apiserver.Kind, before, after client.Object) {
 	case apiserver.Peers:
 		w.checkPeer(before, after)
 	case apiserver.Leases:
-		w.checks.dirty = true
+		w.checks.dirty = w.checks.dirty || holder(before) != holder(after)
 	}
 	if w.Verbose {
 		w.noteChange(k, before, after)
@@ -210,12 +210,16 @@ func (w *World) reachable(h *Host) bool {
 	if err != nil {
 		return false
 	}
-	holder := o.(*coordinationv1.Lease).Spec.HolderIdentity
-	if holder == nil || *holder == v1alpha1.SealedHolder {
-		return false
+	uid, _, _ := strings.Cut(holder(o), "/")
+	return uid != "" && uid != v1alpha1.SealedHolder && uid == h.disk.record.PeerUID
+}
+
+// holder is who holds a Lease; empty: nobody.
+func holder(o client.Object) string {
+	if o == nil || o.(*coordinationv1.Lease).Spec.HolderIdentity == nil {
+		return ""
 	}
-	uid, _, _ := strings.Cut(*holder, "/")
-	return uid == h.disk.record.PeerUID
+	return *o.(*coordinationv1.Lease).Spec.HolderIdentity
 }
 
 // checkHolders checks OneHolder, if anything that it is about has changed.
