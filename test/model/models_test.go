@@ -79,4 +79,11 @@ var promelaModels = []promelaModel{
 		{flag: "KEEP_ACK", breaks: "StateRegressed", rule: "what was acknowledged is taken back from the disk as an agent resumes"},
 		{flag: "MINT_LATER", superfluous: true, rule: "instanceID is durable before the Peer is made: it saves a wait, since a machine that contends with what it made itself supersedes it"},
 	}},
+	{name: "heirs", mutations: []mutation{
+		{flag: "ANY_HEIR", breaks: "Progress", rule: "an heir is Active, and without a removal"},
+		{flag: "HEIR_NOT_FIXED", breaks: "OneHeir", rule: "Transferring fixes the heir"},
+		{flag: "NO_ORPHANS", breaks: "NoLoss", rule: "what comes to a peer that is Removed moves on"},
+		{flag: "NO_INHERITANCE", superfluous: true, rule: "an heir that goes waits for what comes to it: it is for what is reported, since the orphan rule moves on what comes late"},
+		{flag: "REMOVED_EARLY", superfluous: true, rule: "Removed once nothing is owned: it is for what people are told, since the orphan rule moves on what is left"},
+	}},
 }
