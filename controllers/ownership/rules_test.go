@@ -30,10 +30,14 @@ var killers = map[string][]string{
 	"a range begins as a claim":           {"model claims GRANT_AT_ONCE"},
 	"a grant is a compare-and-swap":       {"model claims GRANT_WITHOUT_CAS"},
 	"a delete carries uid and version":    {"model claims DELETE_WITHOUT_CAS", "test controllers TestMuseum_coil_garbage_collector_deleted_by_name"},
-	"GiveBackSealed":                      {"test node-agent/membership TestKeepAndSeal"},
+	"GiveBackSealed":                      {"model giveback NO_SEAL", "test node-agent/membership TestKeepAndSeal"},
 	"ReservedStay":                        {},
 	"Term":                                {"test test/e2e/agent TestTrouble_TermIsEchoed"},
 	"an epoch never falls without notice": {"test node-agent/membership TestFoldRegressed", "test test/e2e/agent TestTrouble_EpochFell"},
+
+	"a seal counts for its epoch":          {"model giveback ANY_EPOCH", "test node-agent/membership TestKeepAndSeal"},
+	"what is sealed is idle, and stays so": {"model giveback SEAL_IN_USE", "model giveback SEAL_AND_SERVE", "model giveback UNSEAL"},
+	"no lower epoch is acted on":           {"model giveback OLD_NEWS", "test node-agent/membership TestFoldRegressed"},
 
 	// Evidence.
 	"Seal":                              {"model fence NO_SEAL"},

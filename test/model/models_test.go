@@ -86,4 +86,12 @@ var promelaModels = []promelaModel{
 		{flag: "NO_INHERITANCE", superfluous: true, rule: "an heir that goes waits for what comes to it: it is for what is reported, since the orphan rule moves on what comes late"},
 		{flag: "REMOVED_EARLY", superfluous: true, rule: "Removed once nothing is owned: it is for what people are told, since the orphan rule moves on what is left"},
 	}},
+	{name: "giveback", mutations: []mutation{
+		{flag: "NO_SEAL", breaks: "Fenced", rule: "a range is taken back once its owner has sealed it"},
+		{flag: "ANY_EPOCH", breaks: "Fenced", rule: "a seal counts for the epoch that it names"},
+		{flag: "SEAL_IN_USE", breaks: "Fenced", rule: "an agent seals what no link has an address of"},
+		{flag: "SEAL_AND_SERVE", breaks: "Fenced", rule: "and gives out nothing there any more"},
+		{flag: "UNSEAL", breaks: "Fenced", rule: "only a new epoch undoes a seal"},
+		{flag: "OLD_NEWS", breaks: "Fenced", rule: "an agent never acts on a lower epoch than it has seen"},
+	}},
 }
