@@ -50,8 +50,13 @@ type Loop struct {
 	Clock func() time.Duration
 	// Jitter is a random time below d; nil: rand.N.
 	Jitter func(d time.Duration) time.Duration
+	// Regressed is told, once, that etcd was restored from a backup, and ends
+	// this term of leadership. Nothing is written any more.
+	Regressed func(error)
 
 	memory *ownership.Memory
+	seen   continuity
+	ended  error // why the term has
 	heard  heard
 	phases phaseClock
 	pools  map[string]bool
@@ -80,6 +85,9 @@ func (l *Loop) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Re
 	if l.Jitter == nil {
 		l.Jitter = rand.N[time.Duration]
 	}
+	if l.ended != nil {
+		return reconcile.Result{}, reconcile.TerminalError(l.ended)
+	}
 	again, err := l.pass(ctx)
 	if err != nil {
 		// Whatever failed, what is known may be stale.
@@ -100,7 +108,7 @@ func (l *Loop) pass(ctx context.Context) (time.Duration, error) {
 		}
 		d := l.decide(v)
 		l.podsOn = d.ListPods
-		if len(d.Writes) == 0 && len(d.ListPods) == 0 {
+		if len(d.Writes) == 0 && len(d.ListPods) == 0 && !l.seen.due(l.Clock()) {
 			l.inARow = 0
 			l.Announcer.Announce(d.Events, nil, l.Clock())
 			again, conclude := l.report(ctx, v, &d, nil)
@@ -124,6 +132,7 @@ func (l *Loop) act(ctx context.Context) (time.Duration, error) {
 		d = ownership.Decision{Waits: d.Waits}
 	}
 	outcomes := l.Applier.Apply(ctx, v, d.Writes)
+	l.seen.wrote(outcomes)
 	l.Announcer.Announce(d.Events, outcomes, l.Clock())
 	done, lost, err := l.settle(ctx, outcomes)
 	again, _ := l.report(ctx, v, &d, outcomes)
@@ -153,6 +162,9 @@ func (l *Loop) consistent(ctx context.Context) (*View, ownership.Decision, error
 		v, err := l.view(ctx, "consistent", func(ctx context.Context) (*View, error) {
 			return l.Reader.Consistent(ctx, podsOn)
 		})
+		if err == nil {
+			err = l.continues(v)
+		}
 		if err != nil {
 			return nil, ownership.Decision{}, err
 		}
@@ -168,6 +180,18 @@ func (l *Loop) consistent(ctx context.Context) (*View, ownership.Decision, error
 		}
 		podsOn = more
 	}
+}
+
+// continues ends the term if a consistent view shows less than was seen before.
+func (l *Loop) continues(v *View) error {
+	if err := l.seen.check(v, l.Config.Term != "", l.Clock()); err != nil {
+		l.ended = err
+		if l.Regressed != nil {
+			l.Regressed(err)
+		}
+		return err
+	}
+	return nil
 }
 
 func (l *Loop) view(ctx context.Context, source string, take func(context.Context) (*View, error)) (*View, error) {
@@ -186,6 +210,7 @@ func (l *Loop) view(ctx context.Context, source string, take func(context.Contex
 func (l *Loop) decide(v *View) ownership.Decision {
 	now := l.Clock()
 	l.heard.observe(v, now)
+	l.seen.note(v)
 	l.memory.Observe(&v.Snapshot, now)
 	d := ownership.Decide(&v.Snapshot, l.memory, now, l.Config)
 	l.Metrics.decide.Observe((l.Clock() - now).Seconds())

@@ -114,6 +114,8 @@ type Options struct {
 	Config    ownership.Config
 	// Metrics is where the controller's own metrics are registered.
 	Metrics prometheus.Registerer
+	// Regressed ends this term of leadership; see [Loop].
+	Regressed func(error)
 	// SkipNameValidation lets more than one controller run in a process.
 	SkipNameValidation bool
 }
@@ -133,6 +135,7 @@ func Add(mgr manager.Manager, o Options) (*Loop, error) {
 		Announcer: announcer,
 		Metrics:   NewMetrics(o.Metrics),
 		Config:    o.Config,
+		Regressed: o.Regressed,
 		Clock:     func() time.Duration { return time.Since(started) },
 	}
 	ctl, err := controller.New(Name, mgr, controller.Options{

@@ -45,6 +45,10 @@ type View struct {
 	removals map[string]*v1alpha1.PeerRemoval
 	leases   map[string]*coordinationv1.Lease // by peer name
 
+	// Revision is the newest that the API server is known to have been at when
+	// this was read, and empty where a cache does not say.
+	Revision string
+
 	// Malformed objects, which the schema should have refused.
 	Malformed []Malformed
 }
@@ -140,6 +144,7 @@ func (r *Reader) ours(ctx context.Context, from client.Reader, opts ...client.Li
 		if err := from.List(ctx, list, opts...); err != nil {
 			return nil, fmt.Errorf("listing %T: %w", list, err)
 		}
+		v.Revision = list.GetResourceVersion()
 	}
 	if err := from.List(ctx, &leases, append(opts, client.InNamespace(r.Namespace))...); err != nil {
 		return nil, fmt.Errorf("listing the peers' leases: %w", err)

@@ -208,14 +208,24 @@ func run(ctx context.Context, s *settings) error {
 	if err != nil {
 		return fmt.Errorf("connecting to the API server: %w", err)
 	}
-	if _, err = controllers.Add(mgr, controllers.Options{Namespace: s.namespace, Config: config, Metrics: ctrlmetrics.Registry}); err != nil {
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	if _, err = controllers.Add(mgr, controllers.Options{
+		Namespace: s.namespace, Config: config, Metrics: ctrlmetrics.Registry, Regressed: end,
+	}); err != nil {
 		return err
 	}
 	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
 		return err
 	}
 	ctrl.Log.Info("starting", "version", version, "namespace", s.namespace, "leader-elect", s.leaderElect)
-	return mgr.Start(ctx)
+	err = mgr.Start(ctx)
+	if cause := context.Cause(ctx); errors.Is(cause, controllers.ErrRegressed) {
+		// What runs this starts it anew: as another leader, for whom every
+		// agent compares its memory with the API first.
+		return errors.Join(fmt.Errorf("this term of leadership ends: %w", cause), err)
+	}
+	return err
 }
 
 // leaderLock is the Lease that leaders hold, under an identity of this process
