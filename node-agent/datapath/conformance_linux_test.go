@@ -140,7 +140,8 @@ func script(t *testing.T, k port, state func() string, spaces ...string) (log []
 // TestPortIsMet: the fake has all that the kernel has.
 func TestPortIsMet(t *testing.T) {
 	var _, _ port = (*Kernel)(nil), (*Fake)(nil)
-	if k, f := reflect.TypeFor[*Kernel]().NumMethod(), reflect.TypeFor[*Fake]().NumMethod(); f != k+1 { // String
-		t.Errorf("the kernel has %d methods, the fake %d", k, f)
+	own := []string{"String", "Hears"} // what tests ask the fake alone
+	if k, f := reflect.TypeFor[*Kernel]().NumMethod(), reflect.TypeFor[*Fake]().NumMethod(); f != k+len(own) {
+		t.Errorf("the kernel has %d methods, the fake %d, of which %v are its own", k, f, own)
 	}
 }
