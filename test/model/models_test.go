@@ -68,6 +68,7 @@ var promelaModels = []promelaModel{
 		{flag: "NO_WATCH", breaks: "Fenced", rule: "its Lease is watched before it is sealed"},
 		{flag: "OTHER_AT_ONCE", breaks: "Fenced", rule: "if another holds its Lease, there is a wait all the same"},
 		{flag: "ONLY_MISSED", breaks: "Fenced", rule: "which counts from when the other was seen to hold it"},
+		{flag: "ONLY_OTHER", superfluous: true, rule: "and from when the incarnation was missed: the other has its Lease only since that one was gone"},
 	}},
 	{name: "return", mutations: []mutation{
 		{flag: "BY_NAME", breaks: "OneHolder", rule: "an agent is who made its Peer, by instanceID, not by name"},

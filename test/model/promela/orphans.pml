@@ -135,7 +135,11 @@ inline fenced(k) {
 #ifdef ONLY_MISSED	/* the wait counts from when the incarnation was missed */
 	:: holder == Run2 && c[k].missed > B -> c[k].write = Move
 #else
+#ifdef ONLY_OTHER	/* nor from when the incarnation was missed */
+	:: holder == Run2 && c[k].other > B -> c[k].write = Move
+#else
 	:: holder == Run2 && c[k].missed > B && c[k].other > B -> c[k].write = Move
+#endif
 #endif
 #endif
 #ifdef NO_WATCH
