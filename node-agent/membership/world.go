@@ -268,8 +268,8 @@ func (w *world) superseded(r *heldRange) bool {
 // parseRange is what counts of a range; false: it has no owner, or is damaged.
 func parseRange(r *v1alpha1.AddressRange) (*heldRange, bool) {
 	cidr, err := netip.ParsePrefix(r.Spec.CIDR)
-	if err != nil || r.Spec.Owner == nil {
-		return nil, false
+	if err != nil || r.Spec.Owner == nil || r.UID == "" {
+		return nil, false // without a uid it could not be remembered, either
 	}
 	held := &heldRange{
 		uid: string(r.UID), name: r.Name, pool: r.Spec.Pool, cidr: cidr.Masked(),
