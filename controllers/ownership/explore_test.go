@@ -79,6 +79,28 @@ var universes = map[string]universe{
 		depth: unbounded, wider: unbounded,
 		mutants: []string{"Verify"},
 	},
+	// Two pools that overlap, and two controllers that accept what they may.
+	"pools": {
+		start: func(cfg ownership.Config) *model.World {
+			w := model.NewWorld(time.Minute)
+			w.Store.Lax = true
+			for _, name := range []string{"one", "another"} {
+				p := ownership.Pool{CIDR: netip.MustParsePrefix("10.0.0.0/28"), First: 30, Max: 30}
+				p.Name = name
+				w.Store.AddPool(p)
+			}
+			w.AddController(cfg)
+			w.AddController(cfg)
+			return w
+		},
+		actions: append(append(model.Actions(0, true), model.Actions(1, true)...),
+			model.Action{Name: "pool one is deleted", Do: func(w *model.World) bool {
+				w.Store.DeletePool("one")
+				return true
+			}}),
+		depth: unbounded, wider: unbounded,
+		mutants: []string{"PoolOverlap"},
+	},
 	// A live peer is removed, the removal is cancelled and declared again,
 	// while its agent renews, acknowledges, serves, and its messages are late.
 	"cancel": {

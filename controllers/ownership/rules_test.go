@@ -26,7 +26,7 @@ var killers = map[string][]string{
 	"Verify":                              {"explore claims", "model claims NO_VERIFY", "model claims OWNED_VERIFY", "model claims EARLY_LIST"},
 	"VerifyPods":                          {},
 	"Epoch":                               {},
-	"PoolOverlap":                         {"test test/model TestConversations"},
+	"PoolOverlap":                         {"explore pools", "test test/model TestConversations"},
 	"a range begins as a claim":           {"model claims GRANT_AT_ONCE"},
 	"a grant is a compare-and-swap":       {"model claims GRANT_WITHOUT_CAS"},
 	"a delete carries uid and version":    {"model claims DELETE_WITHOUT_CAS", "test controllers TestMuseum_coil_garbage_collector_deleted_by_name"},
