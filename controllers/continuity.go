@@ -13,13 +13,10 @@ import (
 	"github.com/selvage-net/selvage/controllers/ownership"
 )
 
-// ErrRegressed: the API server shows less than it has shown to this process:
-// etcd was restored from a backup. What agents said for this term they said
-// before that, so the term is worth nothing any more.
+// ErrRegressed says that the API server shows less than it has shown to this
+// process: etcd was restored from a backup. What agents said for this term they
+// said before that, so the term is worth nothing any more.
 var ErrRegressed = errors.New("StateRegressed")
-
-// comparing is how often at least a consistent view is looked at.
-const comparing = time.Minute
 
 // maxForgotten bounds how many ranges are remembered that are gone.
 const maxForgotten = 4096
@@ -39,7 +36,7 @@ const maxForgotten = 4096
 type continuity struct {
 	newest string            // resourceVersion of ranges, or of a list of them
 	ranges map[string]tenure // by uid
-	// compared is when a consistent view was looked at last; 0: never.
+	// compared is when it was compared last; 0: never.
 	compared time.Duration
 }
 
@@ -52,7 +49,7 @@ type tenure struct {
 
 // due says whether it is time to compare, whatever caches say.
 func (c *continuity) due(now time.Duration) bool {
-	return c.compared == 0 || now-c.compared >= comparing
+	return c.compared == 0 || now-c.compared >= resync
 }
 
 // note takes in what a view shows, a cache's too.
@@ -90,16 +87,21 @@ func (c *continuity) noteRange(r *ownership.Range) {
 	}
 }
 
+// checkRevision compares the revision of a consistent LIST.
+func (c *continuity) checkRevision(revision string, now time.Duration) error {
+	c.compared = max(now, 1)
+	if order, err := resourceversion.CompareResourceVersion(revision, c.newest); err == nil && order < 0 {
+		return fmt.Errorf("%w: the API server is at revision %s, and was at %s before", ErrRegressed, revision, c.newest)
+	}
+	return nil
+}
+
 // check compares a consistent view, whose LISTs began after everything had been
 // shown that was noted. Only a leader knows enough to miss a range: where several
 // write, one is gone that another has taken from its owner.
 func (c *continuity) check(v *View, leader bool, now time.Duration) error {
-	c.compared = max(now, 1)
-	if order, err := resourceversion.CompareResourceVersion(v.Revision, c.newest); err == nil && order < 0 {
-		return fmt.Errorf("%w: the API server is at revision %s, and was at %s before", ErrRegressed, v.Revision, c.newest)
-	}
-	if !leader {
-		return nil
+	if err := c.checkRevision(v.Revision, now); err != nil || !leader {
+		return err
 	}
 	shown := make(map[string]bool, len(v.Ranges))
 	for i := range v.Ranges {

@@ -84,13 +84,13 @@ func TestContinuity_ManyWriters(t *testing.T) {
 	}
 }
 
-// A comparison is due at the start, and then once a minute.
+// A comparison is due at the start, and then now and then.
 func TestContinuity_Due(t *testing.T) {
 	var seen continuity
 	if !seen.due(0) {
 		t.Error("nothing was compared yet")
 	}
-	if err := seen.check(viewAt("5"), true, 0); err != nil || seen.due(comparing/2) || !seen.due(2*comparing) {
+	if err := seen.check(viewAt("5"), true, 0); err != nil || seen.due(resync/2) || !seen.due(2*resync) {
 		t.Error("due at a wrong time", err)
 	}
 }

@@ -18,8 +18,9 @@ import (
 )
 
 const (
-	// resync is the longest time without a look at everything.
-	resync = 30 * time.Second
+	// resync is the longest time without a look at everything, and about how
+	// often the API server is asked for its revision.
+	resync = 10 * time.Second
 	// soon is how long to wait after another writer was quicker, randomised
 	// so that two writers do not meet again for ever.
 	soon = 50 * time.Millisecond
@@ -101,6 +102,9 @@ func (l *Loop) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Re
 }
 
 func (l *Loop) pass(ctx context.Context) (time.Duration, error) {
+	if err := l.compare(ctx); err != nil {
+		return 0, err
+	}
 	if !l.direct {
 		v, err := l.view(ctx, "cache", l.Reader.FromCache)
 		if err != nil {
@@ -108,7 +112,7 @@ func (l *Loop) pass(ctx context.Context) (time.Duration, error) {
 		}
 		d := l.decide(v)
 		l.podsOn = d.ListPods
-		if len(d.Writes) == 0 && len(d.ListPods) == 0 && !l.seen.due(l.Clock()) {
+		if len(d.Writes) == 0 && len(d.ListPods) == 0 {
 			l.inARow = 0
 			l.Announcer.Announce(d.Events, nil, l.Clock())
 			again, conclude := l.report(ctx, v, &d, nil)
@@ -163,7 +167,7 @@ func (l *Loop) consistent(ctx context.Context) (*View, ownership.Decision, error
 			return l.Reader.Consistent(ctx, podsOn)
 		})
 		if err == nil {
-			err = l.continues(v)
+			err = l.end(l.seen.check(v, l.Config.Term != "", l.Clock()))
 		}
 		if err != nil {
 			return nil, ownership.Decision{}, err
@@ -182,16 +186,27 @@ func (l *Loop) consistent(ctx context.Context) (*View, ownership.Decision, error
 	}
 }
 
-// continues ends the term if a consistent view shows less than was seen before.
-func (l *Loop) continues(v *View) error {
-	if err := l.seen.check(v, l.Config.Term != "", l.Clock()); err != nil {
-		l.ended = err
-		if l.Regressed != nil {
-			l.Regressed(err)
-		}
+// compare asks the API server now and then how far it is, whatever caches say.
+func (l *Loop) compare(ctx context.Context) error {
+	if !l.seen.due(l.Clock()) {
+		return nil
+	}
+	revision, err := l.Reader.Revision(ctx)
+	if err != nil {
 		return err
 	}
-	return nil
+	return l.end(l.seen.checkRevision(revision, l.Clock()))
+}
+
+// end ends the term if there is a reason to.
+func (l *Loop) end(why error) error {
+	if why != nil {
+		l.ended = why
+		if l.Regressed != nil {
+			l.Regressed(why)
+		}
+	}
+	return why
 }
 
 func (l *Loop) view(ctx context.Context, source string, take func(context.Context) (*View, error)) (*View, error) {

@@ -124,6 +124,16 @@ func (r *Reader) Consistent(ctx context.Context, podsOn []string) (*View, error)
 	return v, r.pods(ctx, v, podsOn)
 }
 
+// Revision is what the API server is at, or has been since this was called: that
+// of a consistent LIST, of one object at most.
+func (r *Reader) Revision(ctx context.Context) (string, error) {
+	var ranges v1alpha1.AddressRangeList
+	if err := r.Direct.List(ctx, &ranges, client.Limit(1)); err != nil {
+		return "", fmt.Errorf("asking for the API server's revision: %w", err)
+	}
+	return ranges.ResourceVersion, nil
+}
+
 // ours reads Selvage's kinds and the peers' Leases.
 func (r *Reader) ours(ctx context.Context, from client.Reader, opts ...client.ListOption) (*View, error) {
 	v := &View{
