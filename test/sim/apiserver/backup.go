@@ -28,7 +28,7 @@ func (d data) clone() data {
 	out := d
 	out.tables = make(map[*Kind]*table, len(d.tables))
 	for k, t := range d.tables {
-		out.tables[k] = &table{objects: maps.Clone(t.objects), keys: slices.Clone(t.keys)}
+		out.tables[k] = &table{objects: maps.Clone(t.objects), keys: slices.Clone(t.keys), unwritten: maps.Clone(t.unwritten)}
 	}
 	return out
 }

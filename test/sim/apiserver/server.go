@@ -12,6 +12,7 @@ package apiserver
 
 import (
 	"fmt"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -52,6 +53,9 @@ type data struct {
 type table struct {
 	objects map[string]client.Object
 	keys    []string // sorted
+	// unwritten are those whose defaults are not stored yet: the next update
+	// writes, even if it changes nothing.
+	unwritten map[string]bool
 }
 
 // Change is an entry of the history that watches follow.
@@ -65,7 +69,7 @@ type Change struct {
 func New() *Server {
 	s := &Server{Now: time.Now, data: data{tables: map[*Kind]*table{}}}
 	for _, k := range Kinds {
-		s.data.tables[k] = &table{objects: map[string]client.Object{}}
+		s.data.tables[k] = &table{objects: map[string]client.Object{}, unwritten: map[string]bool{}}
 	}
 	return s
 }
@@ -122,13 +126,17 @@ func (s *Server) Seen() int { return len(s.changes) }
 // commit makes a change durable.
 func (s *Server) commit(k *Kind, before, after client.Object) {
 	s.data.version++
-	o := after
+	o, table := after, s.data.tables[k]
 	if o == nil {
 		o = before
-		s.data.tables[k].drop(keyOf(o.GetNamespace(), o.GetName()))
+	}
+	key := keyOf(o.GetNamespace(), o.GetName())
+	delete(table.unwritten, key)
+	if after == nil {
+		table.drop(key)
 	} else {
 		o.SetResourceVersion(strconv.FormatInt(s.data.version, 10))
-		s.data.tables[k].put(keyOf(o.GetNamespace(), o.GetName()), o)
+		table.put(key, o)
 	}
 	s.changes = append(s.changes, Change{k, before, after, s.data.version})
 	if s.Changed != nil {
@@ -146,7 +154,7 @@ func (s *Server) mint() types.UID {
 func (s *Server) Create(o client.Object) (client.Object, error) {
 	k := KindOf(o)
 	if o.GetResourceVersion() != "" {
-		return nil, apierrors.NewBadRequest("resourceVersion should not be set on objects to be created")
+		return nil, unexpected("resourceVersion should not be set on objects to be created")
 	}
 	if o.GetName() == "" && o.GetGenerateName() != "" {
 		o.SetName(o.GetGenerateName() + strconv.FormatInt(s.data.minted, 36))
@@ -154,21 +162,31 @@ func (s *Server) Create(o client.Object) (client.Object, error) {
 	if _, there := s.data.tables[k].objects[keyOf(o.GetNamespace(), o.GetName())]; there {
 		return nil, apierrors.NewAlreadyExists(k.Resource, o.GetName())
 	}
-	if k.split && k.custom {
+	if k.split && !k.whole {
 		k.setStatus(o, nil)
 	}
 	o.SetUID(s.mint())
-	o.SetCreationTimestamp(metav1.NewTime(s.Now()).Rfc3339Copy())
+	o.SetCreationTimestamp(s.now())
 	o.SetDeletionTimestamp(nil)
-	if k.custom {
+	o.SetDeletionGracePeriodSeconds(nil)
+	if k.sameSpec != nil {
 		o.SetGeneration(1)
+	}
+	if k.round != nil {
+		k.round(o)
 	}
 	if err := s.admit(nil, o); err != nil {
 		return nil, err
 	}
 	s.commit(k, nil, o)
+	if k.defaulted {
+		s.data.tables[k].unwritten[keyOf(o.GetNamespace(), o.GetName())] = true
+	}
 	return o, nil
 }
+
+// now is the wall clock as objects show it.
+func (s *Server) now() metav1.Time { return metav1.NewTime(s.Now().Truncate(time.Second)) }
 
 func (s *Server) admit(before, after client.Object) error {
 	if s.Admit == nil {
@@ -185,19 +203,21 @@ func (s *Server) Update(o client.Object, status bool) (client.Object, error) {
 	k := KindOf(o)
 	before, there := s.data.tables[k].objects[keyOf(o.GetNamespace(), o.GetName())]
 	switch {
-	case !there && k.upsert && !status && o.GetUID() == "":
+	case !there && !k.upsert:
+		return nil, apierrors.NewNotFound(k.Resource, o.GetName())
+	case !there && o.GetUID() == "":
 		o.SetResourceVersion("")
 		return s.Create(o)
-	case !there && o.GetUID() != "":
-		return nil, conflict(k, o, fmt.Sprintf("Precondition failed: UID in precondition: %s, UID in object meta: ", o.GetUID()))
 	case !there:
-		return nil, apierrors.NewNotFound(k.Resource, o.GetName())
+		return nil, conflict(k, o, fmt.Sprintf("Precondition failed: UID in precondition: %s, UID in object meta: ", o.GetUID()))
 	case o.GetUID() != "" && o.GetUID() != before.GetUID():
 		return nil, conflict(k, o, fmt.Sprintf("Precondition failed: UID in precondition: %s, UID in object meta: %s", o.GetUID(), before.GetUID()))
-	case o.GetResourceVersion() == "" && k.custom:
+	case o.GetResourceVersion() == "" && !k.overwrite:
 		return nil, invalid(k, o, field.Invalid(field.NewPath("metadata", "resourceVersion"), 0, "must be specified for an update"))
 	case o.GetResourceVersion() != "" && o.GetResourceVersion() != before.GetResourceVersion():
 		return nil, conflict(k, o, "the object has been modified; please apply your changes to the latest version and try again")
+	case !status && before.GetDeletionTimestamp() == nil && o.GetDeletionTimestamp() != nil:
+		return nil, invalid(k, o, field.Invalid(field.NewPath("metadata", "deletionTimestamp"), o.GetDeletionTimestamp(), "field is immutable"))
 	}
 	after := s.merged(k, before, o, status)
 	if before.GetDeletionTimestamp() != nil && adds(before.GetFinalizers(), after.GetFinalizers()) {
@@ -207,6 +227,16 @@ func (s *Server) Update(o client.Object, status bool) (client.Object, error) {
 		return nil, err
 	}
 	return s.replace(k, before, after), nil
+}
+
+// Patch is a merge patch that carries the version of the object that it was
+// made for, and so comes to the same as an update of that one. It names no uid.
+func (s *Server) Patch(o client.Object, status bool) (client.Object, error) {
+	o.SetUID("")
+	if _, err := s.Get(KindOf(o), o.GetNamespace(), o.GetName()); err != nil {
+		return nil, err
+	}
+	return s.Update(o, status)
 }
 
 // merged is what an update makes of an object: a request about the object says
@@ -226,8 +256,11 @@ func (s *Server) merged(k *Kind, before, o client.Object, status bool) client.Ob
 	after.SetDeletionTimestamp(before.GetDeletionTimestamp())
 	after.SetDeletionGracePeriodSeconds(before.GetDeletionGracePeriodSeconds())
 	after.SetGeneration(before.GetGeneration())
-	if k.custom && !k.sameSpec(before, after) {
+	if !status && k.sameSpec != nil && !k.sameSpec(before, after) {
 		after.SetGeneration(before.GetGeneration() + 1)
+	}
+	if k.round != nil {
+		k.round(after)
 	}
 	return after
 }
@@ -235,7 +268,7 @@ func (s *Server) merged(k *Kind, before, o client.Object, status bool) client.Ob
 // replace stores what has changed. Writing what is there already changes
 // nothing, not even the version.
 func (s *Server) replace(k *Kind, before, after client.Object) client.Object {
-	if equality.Semantic.DeepEqual(before, after) {
+	if !s.data.tables[k].unwritten[keyOf(before.GetNamespace(), before.GetName())] && equality.Semantic.DeepEqual(before, after) {
 		return before
 	}
 	if after.GetDeletionTimestamp() != nil && len(after.GetFinalizers()) == 0 {
@@ -261,21 +294,27 @@ func (s *Server) Delete(k *Kind, namespace, name string, pre *metav1.Preconditio
 		return conflict(k, before, fmt.Sprintf("Precondition failed: ResourceVersion in precondition: %s, ResourceVersion in object meta: %s",
 			*pre.ResourceVersion, before.GetResourceVersion()))
 	}
-	switch {
-	case len(before.GetFinalizers()) == 0:
+	held := len(before.GetFinalizers()) > 0
+	if before.GetDeletionTimestamp() == nil && (held || k.graceful) {
+		before = s.mark(k, before)
+	}
+	if !held {
 		s.commit(k, before, nil)
-	case before.GetDeletionTimestamp() == nil:
-		after := before.DeepCopyObject().(client.Object)
-		now := metav1.NewTime(s.Now()).Rfc3339Copy()
-		after.SetDeletionTimestamp(&now)
-		if k.custom {
-			grace := int64(0)
-			after.SetDeletionGracePeriodSeconds(&grace)
-			after.SetGeneration(before.GetGeneration() + 1)
-		}
-		s.commit(k, before, after)
 	}
 	return nil
+}
+
+// mark marks an object as to be deleted.
+func (s *Server) mark(k *Kind, before client.Object) client.Object {
+	after := before.DeepCopyObject().(client.Object)
+	now, grace := s.now(), int64(0)
+	after.SetDeletionTimestamp(&now)
+	after.SetDeletionGracePeriodSeconds(&grace)
+	if k.sameSpec != nil {
+		after.SetGeneration(before.GetGeneration() + 1)
+	}
+	s.commit(k, before, after)
+	return after
 }
 
 // Strip takes an object away whatever its finalizers, as people do by hand.
@@ -287,6 +326,11 @@ func (s *Server) Strip(k *Kind, namespace, name string) {
 
 func adds(before, after []string) bool {
 	return slices.ContainsFunc(after, func(f string) bool { return !slices.Contains(before, f) })
+}
+
+// unexpected is an error that the API server has no reason for.
+func unexpected(text string) error {
+	return &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: http.StatusInternalServerError, Message: text}}
 }
 
 func conflict(k *Kind, o client.Object, text string) error {
