@@ -114,6 +114,8 @@ type Agent struct {
 	set     datapath.Desired
 	setAt   time.Duration
 	problem string
+	// lookedAt is when a consistent view was taken last.
+	lookedAt time.Duration
 	// failing and rounds count failures, and rounds asked for at once.
 	failing, rounds int
 	// due is when something is to be told that may wait; 0: nothing.

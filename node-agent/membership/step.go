@@ -166,7 +166,7 @@ func (a *Agent) act(ctx context.Context, s *sight) error {
 // view is the cache's view, or a consistent one if that is asked for or the
 // cache is not complete.
 func (a *Agent) view(ctx context.Context) (*sight, error) {
-	if a.seen && !a.mustLook.Load() {
+	if a.seen && !a.mustLook.Load() && !a.compareDue() {
 		if v, complete := a.Cache.View(ctx); complete {
 			a.noteNode(&v)
 			return &sight{View: v}, nil
@@ -178,6 +178,15 @@ func (a *Agent) view(ctx context.Context) (*sight, error) {
 		a.mustLook.Store(true)
 	}
 	return s, err
+}
+
+// comparePeriod is how often at least an agent that renews no Lease looks
+// consistently: one that does notices by that, if etcd was restored.
+const comparePeriod = 30 * time.Second
+
+// compareDue reports whether it is time to.
+func (a *Agent) compareDue() bool {
+	return !a.lease.Held() && a.Clock.Now()-a.lookedAt >= comparePeriod
 }
 
 // look reads the Lease, then makes consistent LISTs.
@@ -192,9 +201,16 @@ func (a *Agent) look(ctx context.Context) (*sight, error) {
 	if err != nil {
 		return nil, err
 	}
+	cached, complete := a.Cache.View(ctx)
 	v, err := look(ctx, a.Client, a.Name, true)
 	if err != nil {
 		return nil, err
+	}
+	a.lookedAt = a.Clock.Now()
+	if resets, can := a.Cache.(interface{ Reset() }); can && complete && v.before(cached.newest()) {
+		a.Log.Warn("the API server is at an earlier revision than before: was etcd restored from a backup? Watching anew",
+			"revision", v.Revision, "before", cached.newest())
+		resets.Reset()
 	}
 	a.noteNode(&v)
 	machine, err := a.Machine()

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/selvage-net/selvage/api/v1alpha1"
@@ -29,6 +30,34 @@ type View struct {
 	// Removal and Node are those of this node's name; nil: there is none.
 	Removal *v1alpha1.PeerRemoval
 	Node    *corev1.Node
+	// Revision is what the API server was at when a consistent view listed the
+	// ranges.
+	Revision string
+}
+
+// newest is the highest resourceVersion that the view shows of Peers and
+// ranges.
+func (v *View) newest() string {
+	newest := ""
+	reach := func(revision string) {
+		if order, err := resourceversion.CompareResourceVersion(revision, newest); revision != "" && (err != nil || order > 0) {
+			newest = revision
+		}
+	}
+	for i := range v.Peers {
+		reach(v.Peers[i].ResourceVersion)
+	}
+	for i := range v.Ranges {
+		reach(v.Ranges[i].ResourceVersion)
+	}
+	return newest
+}
+
+// before reports whether the API server was at an earlier revision when the
+// view was made.
+func (v *View) before(revision string) bool {
+	order, err := resourceversion.CompareResourceVersion(v.Revision, revision)
+	return err == nil && order < 0
 }
 
 // look reads a view. With a client that does not cache, every part of it is
@@ -52,7 +81,7 @@ func look(ctx context.Context, reader client.Reader, name string, consistent boo
 			return View{}, fmt.Errorf("listing %T: %w", list.of, describeMissing(err))
 		}
 	}
-	v := View{Consistent: consistent, Peers: peers.Items, Ranges: ranges.Items, Pools: pools.Items}
+	v := View{Consistent: consistent, Peers: peers.Items, Ranges: ranges.Items, Pools: pools.Items, Revision: ranges.ResourceVersion}
 	if len(removals.Items) > 0 {
 		v.Removal = &removals.Items[0]
 	}

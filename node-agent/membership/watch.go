@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"sync"
 	"sync/atomic"
 
 	corev1 "k8s.io/api/core/v1"
@@ -27,26 +28,49 @@ import (
 // use is not kept.
 type Watches struct {
 	name     string
-	cache    cache.Cache
+	make     func() (cache.Cache, error)
+	cache    atomic.Pointer[cache.Cache]
 	complete atomic.Bool
+	stale    chan struct{}
 }
 
 // NewWatches returns Watches that have not begun.
 func NewWatches(config *rest.Config, scheme *runtime.Scheme, mapper meta.RESTMapper, name string) (*Watches, error) {
 	mine := fields.OneTermEqualSelector("metadata.name", name)
 	shared := true
-	c, err := cache.New(config, cache.Options{
-		Scheme: scheme, Mapper: mapper, DefaultTransform: slim, DefaultUnsafeDisableDeepCopy: &shared,
-		ReaderFailOnMissingInformer: true,
-		ByObject: map[client.Object]cache.ByObject{
-			&corev1.Node{}:          {Field: mine},
-			&v1alpha1.PeerRemoval{}: {Field: mine},
-		},
-	})
+	w := &Watches{name: name, stale: make(chan struct{}, 1), make: func() (cache.Cache, error) {
+		return cache.New(config, cache.Options{
+			Scheme: scheme, Mapper: mapper, DefaultTransform: slim, DefaultUnsafeDisableDeepCopy: &shared,
+			ReaderFailOnMissingInformer: true,
+			ByObject: map[client.Object]cache.ByObject{
+				&corev1.Node{}:          {Field: mine},
+				&v1alpha1.PeerRemoval{}: {Field: mine},
+			},
+		})
+	}}
+	return w, w.renew()
+}
+
+// renew puts an empty cache in the place of the one before.
+func (w *Watches) renew() error {
+	c, err := w.make()
 	if err != nil {
-		return nil, fmt.Errorf("preparing to watch the API: %w", err)
+		return fmt.Errorf("preparing to watch the API: %w", err)
 	}
-	return &Watches{name: name, cache: c}, nil
+	w.complete.Store(false)
+	w.cache.Store(&c)
+	return nil
+}
+
+// Reset has everything read anew. After etcd was restored from a backup watches
+// go on from a revision that is yet to come: they miss what happens until then,
+// and for ever that something is gone.
+func (w *Watches) Reset() {
+	w.complete.Store(false)
+	select {
+	case w.stale <- struct{}{}:
+	default:
+	}
 }
 
 // slim drops what nobody here reads.
@@ -72,10 +96,25 @@ func slim(object any) (any, error) {
 
 // Run watches until ctx ends.
 func (w *Watches) Run(ctx context.Context, changed func()) error {
+	for {
+		if err := w.watch(ctx, changed); err != nil || ctx.Err() != nil {
+			return err
+		}
+		if err := w.renew(); err != nil {
+			return err
+		}
+	}
+}
+
+// watch watches with one cache, until it is of no use any more.
+func (w *Watches) watch(ctx context.Context, changed func()) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	c := *w.cache.Load()
 	for _, kind := range []client.Object{
 		&v1alpha1.Peer{}, &v1alpha1.AddressRange{}, &v1alpha1.AddressPool{}, &v1alpha1.PeerRemoval{}, &corev1.Node{},
 	} {
-		informer, err := w.cache.GetInformer(ctx, kind, cache.BlockUntilSynced(false))
+		informer, err := c.GetInformer(ctx, kind, cache.BlockUntilSynced(false))
 		if err != nil {
 			return fmt.Errorf("watching %T: %w", kind, err)
 		}
@@ -92,13 +131,23 @@ func (w *Watches) Run(ctx context.Context, changed func()) error {
 			return fmt.Errorf("watching %T: %w", kind, err)
 		}
 	}
-	go func() {
-		if w.cache.WaitForCacheSync(ctx) {
+	var waiting sync.WaitGroup
+	defer waiting.Wait()
+	waiting.Go(func() {
+		if c.WaitForCacheSync(ctx) {
 			w.complete.Store(true)
 			changed()
 		}
-	}()
-	return w.cache.Start(ctx)
+	})
+	waiting.Go(func() {
+		defer stop()
+		select {
+		case <-w.stale:
+		case <-ctx.Done():
+		}
+	})
+	defer stop()
+	return c.Start(ctx)
 }
 
 // Matters reports whether an update may change what the agent of that name does:
@@ -142,6 +191,6 @@ func (w *Watches) View(ctx context.Context) (View, bool) {
 	if !w.complete.Load() {
 		return View{}, false
 	}
-	v, err := look(ctx, w.cache, w.name, false)
+	v, err := look(ctx, *w.cache.Load(), w.name, false)
 	return v, err == nil
 }
