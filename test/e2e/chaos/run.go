@@ -168,6 +168,7 @@ func (r *run) populate(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		m.Up()
 		m.RunPods(podsEach, r.seed+uint64(i))
 	}
 	ctx, cancel := context.WithTimeout(ctx, settling)

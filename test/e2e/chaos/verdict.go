@@ -13,7 +13,6 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -193,8 +192,7 @@ func (r *run) unheard(since time.Duration, pods map[netip.Addr]string) string {
 // its way.
 func (r *run) check(ctx context.Context) error {
 	for {
-		cmd := exec.CommandContext(ctx, filepath.Join(r.bin, "kubectl-selvage"), "check", "--kubeconfig="+r.Plane.Kubeconfig)
-		out, err := cmd.CombinedOutput()
+		out, err := r.Check(ctx)
 		if err == nil {
 			fmt.Fprintf(r.out, "kubectl selvage check is clean:\n%s", out)
 			return nil

@@ -30,6 +30,8 @@ type Controller struct {
 	mu      sync.Mutex
 	process *processes.Process
 	elect   bool
+	wanted  bool
+	ended   int
 }
 
 // NewController makes one that prefers one of the API servers. It does not run
@@ -67,7 +69,7 @@ func (w *World) keepCopy(path, name string) (string, error) {
 func (c *Controller) Start(elect bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.elect = elect
+	c.elect, c.wanted = elect, true
 	return c.start()
 }
 
@@ -81,13 +83,44 @@ func (c *Controller) start() error {
 		"--lease-duration="+c.world.Lease.String(), "--claim-timeout=10s", "--grace-period=30s", "--max-removals=1")
 	var err error
 	c.process, err = processes.StartProcess(c.world.spawner, c.Name, filepath.Join(c.world.Dir, c.Name+".log"), cmd)
+	if err == nil {
+		go c.restart(c.process)
+	}
 	return err
+}
+
+// restart is what a kubelet does with a controller that ends by itself, as one
+// does that has lost its leadership.
+func (c *Controller) restart(process *processes.Process) {
+	<-process.Done()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.process != process || !c.wanted {
+		return
+	}
+	c.ended++
+	c.world.Journal.Say("%s has ended by itself", c.Name)
+	time.AfterFunc(time.Second, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.wanted {
+			_ = c.start()
+		}
+	})
+}
+
+// Ended is how often it ended by itself.
+func (c *Controller) Ended() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ended
 }
 
 // Again starts it as it was started last.
 func (c *Controller) Again() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.wanted = true
 	return c.start()
 }
 
@@ -95,6 +128,7 @@ func (c *Controller) Again() error {
 func (c *Controller) Kill() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.wanted = false
 	if c.process != nil {
 		c.process.Kill()
 	}
@@ -104,6 +138,7 @@ func (c *Controller) Kill() {
 func (c *Controller) Stop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.wanted = false
 	if c.process != nil {
 		c.process.Stop(stopGrace)
 	}

@@ -117,19 +117,14 @@ func (k *kubelet) take(p *pod) bool {
 	return false
 }
 
-// startOne makes an object, a namespace, and calls ADD.
-func (k *kubelet) startOne() {
-	m := k.machine
+// newPod makes an object and a namespace; ADD is not called yet.
+func (m *Machine) newPod(ctx context.Context, name string) (*pod, error) {
 	w := m.world
-	k.count++
-	name := fmt.Sprintf("%s-pod%d", m.Name, k.count)
-	ctx, cancel := context.WithTimeout(k.ctx, requestTimeout)
-	defer cancel()
 	w.janitor.expect(name)
 	object, err := w.Plane.NewPod(ctx, "default", name, m.Name, "")
 	if err != nil {
 		w.janitor.remove(name) // it may be there all the same
-		return
+		return nil, err
 	}
 	p := &pod{name: name, machine: m, object: object}
 	m.mu.Lock()
@@ -140,9 +135,20 @@ func (k *kubelet) startOne() {
 		p.voice, err = w.speak(p.space.Namespace, name, m.Name)
 	}
 	if err != nil {
-		w.Journal.Say("%s: no namespace for %s: %v", m.Name, name, err)
 		w.janitor.remove(name)
-		return
+		return nil, err
+	}
+	return p, nil
+}
+
+// startOne makes a pod and calls ADD.
+func (k *kubelet) startOne() {
+	k.count++
+	ctx, cancel := context.WithTimeout(k.ctx, requestTimeout)
+	defer cancel()
+	p, err := k.machine.newPod(ctx, fmt.Sprintf("%s-pod%d", k.machine.Name, k.count))
+	if err != nil {
+		return // the API is away: later
 	}
 	k.mu.Lock()
 	k.pods = append(k.pods, p)

@@ -49,8 +49,8 @@ type Machine struct {
 	kubelet kubelet
 }
 
-// NewMachine makes a host and registers its Node, as its kubelet would; the
-// agent starts at once, pods when they are asked for.
+// NewMachine makes a host and registers its Node, as its kubelet would. The
+// agent runs from Up on, and pods when they are asked for.
 func (w *World) NewMachine(ctx context.Context) (*Machine, error) {
 	name := fmt.Sprintf("host%d", len(w.Machines)+1)
 	host, err := w.net.Host(name)
@@ -61,7 +61,7 @@ func (w *World) NewMachine(ctx context.Context) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Machine{Name: name, world: w, host: host, disk: filepath.Join(w.Dir, name+"-disk"), run: filepath.Join(w.runs, name), drops: map[*Drop]bool{}}
+	m := &Machine{Name: name, world: w, host: host, disk: filepath.Join(w.Dir, name+"-disk"), run: filepath.Join(w.runs, name), drops: map[*Drop]bool{}, down: 1}
 	m.kubelet.init(m)
 	if m.api, err = w.net.Forward(front); err != nil {
 		return nil, err

@@ -30,8 +30,9 @@ type pod struct {
 	object  *corev1.Pod
 	space   *hosts.Pod
 	voice   *voice
-	boot    int  // of the machine
-	ending  bool // the kubelet's
+	want    netip.Addr // asked for
+	boot    int        // of the machine
+	ending  bool       // the kubelet's
 
 	adding sync.Mutex // held while ADD runs
 	mu     sync.Mutex
@@ -48,7 +49,8 @@ func (p *pod) addr() netip.Addr {
 	return p.address
 }
 
-const configuration = `{"cniVersion":"1.1.0","name":"selvage","type":"selvage"}`
+// configuration is what the runtime hands on; %s are the addresses asked for.
+const configuration = `{"cniVersion":"1.1.0","name":"selvage","type":"selvage"%s}`
 
 // pluginTimeout is a runtime's patience.
 const pluginTimeout = 20 * time.Second
@@ -63,7 +65,11 @@ func (p *pod) plugin(command string) ([]byte, error) {
 		"CNI_COMMAND=" + command, "CNI_CONTAINERID=" + p.name, "CNI_NETNS=" + p.space.NetNS, "CNI_IFNAME=eth0", "CNI_PATH=" + w.Bin,
 		"CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=" + p.name, "SELVAGE_RUN_DIR=" + p.machine.run,
 	}
-	cmd.Stdin = bytes.NewBufferString(configuration)
+	asked := ""
+	if p.want.IsValid() {
+		asked = fmt.Sprintf(`,"runtimeConfig":{"ips":[%q]}`, p.want)
+	}
+	cmd.Stdin = bytes.NewBufferString(fmt.Sprintf(configuration, asked))
 	out, err := cmd.Output()
 	if err != nil {
 		return out, fmt.Errorf("%s of %s: %w: %s", command, p.name, err, out)
