@@ -4,7 +4,7 @@
 # Runs every fuzz target for a while, one after another: hack/fuzz.sh [TIME [WORD...]]
 # With words, only the targets whose package or name has one of them. A finding
 # is left in the package's testdata/fuzz, to be committed with what mends it.
-# FUZZKEEP=20 also keeps so many there of the inputs that led somewhere new.
+# FUZZKEEP=20 also keeps about so many there of the inputs that led somewhere new.
 # The agent's socket answers root alone, so its target needs root.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -24,9 +24,9 @@ keep() {
 	local from into n
 	from=$(go env GOCACHE)/fuzz/$(go list "$1")/$2
 	into=$1/testdata/fuzz/$2
-	[ -d "$from" ] || return 0
-	n=$(find "$from" -type f -size -9 | wc -l)
 	mkdir -p "$into"
+	[ -d "$from" ] && [ "$(find "$into" -type f | wc -l)" -lt "$FUZZKEEP" ] || return 0
+	n=$(find "$from" -type f -size -9 | wc -l)
 	find "$from" -type f -size -9 -printf '%s %p\n' | sort -n | cut -d' ' -f2- |
 		awk -v most="$FUZZKEEP" -v n="$n" 'int((NR - 1) * most / n) != int((NR - 2) * most / n) || NR == 1 || n <= most' |
 		xargs -r cp -t "$into"
@@ -42,7 +42,7 @@ while read -r dir; do
 		targets=$((targets + 1))
 		echo "fuzzing $dir $target for $time"
 		# The last line of progress says how much was tried.
-		if ! go test "$dir" -run '^$' -fuzz "^$target\$" -fuzztime "$time" -parallel "${FUZZPARALLEL:-$(nproc)}" >"$out" 2>&1; then
+		if ! go test "$dir" -run '^$' -fuzz "^$target\$" -fuzztime "$time" -fuzzminimizetime 1000x -parallel "${FUZZPARALLEL:-$(nproc)}" >"$out" 2>&1; then
 			failed=1
 			cat "$out"
 		fi

@@ -145,7 +145,7 @@ func (o Options) validate() error {
 	switch o.Encapsulation {
 	case VXLAN, Direct, Auto:
 	default:
-		return fmt.Errorf("encapsulation %q: must be vxlan, direct or auto", o.Encapsulation)
+		return fmt.Errorf("--encapsulation=%s: must be vxlan, direct or auto", o.Encapsulation)
 	}
 	if err := interfaceName(o.Device); err != nil {
 		return fmt.Errorf("device: %w", err)
@@ -157,13 +157,13 @@ func (o Options) validate() error {
 		return fmt.Errorf("device %q begins with the prefix %q of the pods' interfaces: choose another name", o.Device, o.Prefix)
 	}
 	if o.Port < 1 || o.Port > 65535 {
-		return fmt.Errorf("UDP port %d: must be from 1 to 65535", o.Port)
+		return fmt.Errorf("--vxlan-port=%d: must be from 1 to 65535", o.Port)
 	}
 	if o.VNI < 1 || o.VNI >= 1<<24 {
-		return fmt.Errorf("VXLAN network identifier %d: must be from 1 to %d", o.VNI, 1<<24-1)
+		return fmt.Errorf("--vxlan-id=%d: must be from 1 to %d", o.VNI, 1<<24-1)
 	}
 	if o.MTU != 0 && (o.MTU < minMTU || o.MTU > maxMTU) {
-		return fmt.Errorf("MTU %d: must be from %d to %d", o.MTU, minMTU, maxMTU)
+		return fmt.Errorf("--mtu=%d: must be from %d to %d", o.MTU, minMTU, maxMTU)
 	}
 	return nil
 }
