@@ -172,6 +172,49 @@ var universes = map[string]universe{
 		depth: 7, wider: 11,
 		mutants: []string{"Barrier"},
 	},
+	// A peer is removed while one controller is stale, and comes back: its agent
+	// stops and starts at any time, a renewal and a taking of its are late, and
+	// what declared the removal is deleted.
+	"returns": {
+		start: func(cfg ownership.Config) *model.World {
+			s := twoControllers(cfg, 3)
+			h := s.Host("host3")
+			s.RenewSend(h)
+			s.RenewLand(h)
+			s.RenewSend(h) // stays on its way
+			s.declare("host3", "host1")
+			s.passes()
+			hush(s)
+			return s.World
+		},
+		actions: append(append(model.Actions(1, true), model.Passes(0)),
+			model.OnHost("host1", "works, and gives out an address", func(w *model.World, h *model.Host) {
+				w.Work(h)
+				w.Work(w.Host("host2"))
+				if len(h.Pods()) < 6 {
+					w.Allocate(h)
+				}
+			}),
+			model.OnHost("host3", "syncs", func(w *model.World, h *model.Host) { w.Sync(h) }),
+			model.OnHost("host3", "reads its lease", func(w *model.World, h *model.Host) { w.TakeRead(h) }),
+			model.OnHost("host3", "takes its lease", func(w *model.World, h *model.Host) { w.TakeWrite(h) }),
+			model.OnHost("host3", "'s renewal lands", func(w *model.World, h *model.Host) { w.RenewLand(h) }),
+			model.OnHost("host3", "allocates", func(w *model.World, h *model.Host) {
+				if len(h.Pods()) == 0 {
+					w.Allocate(h)
+				}
+			}),
+			model.OnHost("host3", "'s agent stops", func(w *model.World, h *model.Host) { w.StopAgent(h) }),
+			model.OnHost("host3", "'s agent starts", func(w *model.World, h *model.Host) { w.StartAgent(h) }),
+			model.Action{Name: "the removal is deleted", Do: func(w *model.World) bool {
+				w.Store.Undeclare("host3")
+				return true
+			}},
+			model.Passing(70*time.Second),
+		),
+		depth: 6, wider: 9,
+		mutants: []string{"Seal", "Watch"},
+	},
 	// A Lease was absent as a peer's agent began to take it. By the time it
 	// goes on, that peer has been removed, and its sealed Lease is deleted.
 	"spent": {
