@@ -29,6 +29,11 @@ short)
 	exit 2
 	;;
 esac
+# A control plane that loses its memory, and one in which everything breaks for a
+# minute and a half: from one seed, whose faults are always the same. make chaos
+# goes on for as long as one likes.
+go test -count=1 -timeout 15m ./test/e2e/restore ./test/e2e/chaos -v
+go run ./test/e2e/chaos --minutes 1.5 --seed 1
 # What applying and deleting the manifests does.
 go test -count=1 -timeout 20m ./test/e2e/install
 # The nodes by themselves first: what fails there is not Selvage's.

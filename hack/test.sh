@@ -25,8 +25,9 @@ gotest=(go test -count=1 -timeout 20m)
 # once.
 failed=0
 export CGO_ENABLED=0
-# Installing, and real nodes, are a target of their own: make e2e.
-others=$(go list ./... | grep -v -E '/test/e2e/(controller|kubectl|install|nodes|lifecycle|machines)$')
+# Installing, real nodes, and what breaks a whole control plane are a target of
+# their own: make e2e.
+others=$(go list ./... | grep -v -E '/test/e2e/(controller|kubectl|install|nodes|lifecycle|machines|restore|chaos)$')
 "${gotest[@]}" -p 1 "$@" ./test/e2e/controller ./test/e2e/kubectl -skip '^TestTwoControllers$' &
 longest=$!
 trap 'kill "$longest" 2>/dev/null || true' EXIT

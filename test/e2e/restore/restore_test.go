@@ -244,32 +244,29 @@ func (s *stage) resolve(c *cast) {
 	s.must(s.Admin.Delete(s.Context(), &v1alpha1.PeerRemoval{ObjectMeta: metav1.ObjectMeta{Name: c.removed.Name}}))
 }
 
-const reason = "etcd was restored"
+const reason = v1alpha1.BreakGlassAnnotation + "=etcd was restored"
 
-// handOver breaks the glass: the range that was inherited has its heir again, in
-// the epoch that everybody has seen.
+// handOver breaks the glass, with the commands of docs/operate.md: the range that
+// was inherited has its heir again, in the epoch that everybody has seen.
 func (s *stage) handOver(c *cast) {
 	s.Helper()
-	r := &v1alpha1.AddressRange{}
-	s.must(s.Admin.Get(s.Context(), client.ObjectKey{Name: c.inherited.Name}, r))
-	metav1.SetMetaDataAnnotation(&r.ObjectMeta, v1alpha1.BreakGlassAnnotation, reason)
-	s.must(s.Admin.Update(s.Context(), r))
-	heir := &v1alpha1.Peer{}
+	heir, name := &v1alpha1.Peer{}, c.inherited.Name
 	s.must(s.Admin.Get(s.Context(), client.ObjectKey{Name: c.heir.Name}, heir))
-	r.Spec.PreviousOwner, r.Spec.Owner = r.Spec.Owner, &v1alpha1.PeerReference{Name: heir.Name, UID: heir.UID}
-	r.Spec.Epoch++
-	s.must(s.Admin.Update(s.Context(), r))
+	s.kubectl("", "annotate", "addressrange", name, reason)
+	s.kubectl("", "patch", "addressrange", name, "--type=merge", "-p", fmt.Sprintf(
+		`{"spec": {"owner": {"name": %q, "uid": %q}, "previousOwner": {"name": %q, "uid": %q}, "epoch": 2}}`,
+		heir.Name, heir.UID, c.inherited.Spec.Owner.Name, c.inherited.Spec.Owner.UID))
 }
 
 // makeAgain breaks the glass: a range that was granted after the backup is there
 // again.
 func (s *stage) makeAgain(lost v1alpha1.AddressRange) {
 	s.Helper()
-	r := &v1alpha1.AddressRange{ObjectMeta: metav1.ObjectMeta{Name: lost.Name, Annotations: map[string]string{v1alpha1.BreakGlassAnnotation: reason}},
-		Spec: v1alpha1.AddressRangeSpec{Pool: lost.Spec.Pool, CIDR: lost.Spec.CIDR}}
-	s.must(s.Admin.Create(s.Context(), r))
-	r.Spec.Owner, r.Spec.Epoch = lost.Spec.Owner, 1
-	s.must(s.Admin.Update(s.Context(), r))
+	s.kubectl(fmt.Sprintf(`{"apiVersion": "net.selvage.dev/v1alpha1", "kind": "AddressRange",
+		"metadata": {"name": %q, "annotations": {%q: "etcd was restored"}}, "spec": {"pool": %q, "cidr": %q, "epoch": 0}}`,
+		lost.Name, v1alpha1.BreakGlassAnnotation, lost.Spec.Pool, lost.Spec.CIDR), "create", "-f", "-")
+	s.kubectl("", "patch", "addressrange", lost.Name, "--type=merge", "-p",
+		fmt.Sprintf(`{"spec": {"owner": {"name": %q, "uid": %q}, "epoch": 1}}`, lost.Spec.Owner.Name, lost.Spec.Owner.UID))
 }
 
 // well: everything serves, all is clean, and no address was ever held twice.

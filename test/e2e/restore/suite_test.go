@@ -225,6 +225,16 @@ func (s *stage) awaitRemoved(m *world.Machine) {
 	})
 }
 
+// kubectl is what a person types.
+func (s *stage) kubectl(stdin string, args ...string) {
+	s.Helper()
+	cmd := exec.CommandContext(s.Context(), s.Plane.Kubectl, append([]string{"--kubeconfig=" + s.Plane.Kubeconfig}, args...)...)
+	cmd.Stdin = strings.NewReader(stdin)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		s.Fatalf("kubectl %s: %v: %s", strings.Join(args, " "), err, out)
+	}
+}
+
 // reaches pings.
 func (s *stage) reaches(from, to *world.Pod) error {
 	return from.Ping(s.Context(), to.Address, 2*time.Second)
