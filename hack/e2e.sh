@@ -30,9 +30,9 @@ short)
 	;;
 esac
 # A control plane that loses its memory, and one in which everything breaks for a
-# minute and a half: from one seed, whose faults are always the same. make chaos
+# minute and a half, from one seed. make chaos
 # goes on for as long as one likes.
-go test -count=1 -timeout 15m ./test/e2e/restore ./test/e2e/chaos -v
+go test -count=1 -timeout 15m -p 1 ./test/e2e/restore ./test/e2e/chaos -v
 go run ./test/e2e/chaos --minutes 1.5 --seed 1
 # What applying and deleting the manifests does.
 go test -count=1 -timeout 20m ./test/e2e/install
