@@ -14,7 +14,7 @@ import (
 // BenchmarkHour is what an hour of five peers costs, with Leases of a minute.
 func BenchmarkHour(b *testing.B) {
 	w := sim.New(1, sim.Options{
-		Hosts: 5, Controllers: 2, Lease: time.Minute, Elect: true,
+		Pool: "10.0.0.0/25", Hosts: 5, Controllers: 2, Lease: time.Minute, Elect: true,
 		Config: ownership.Config{LeaseDuration: time.Minute, GracePeriod: 2 * time.Minute, MaxRemovals: 1},
 	})
 	defer w.Stop()

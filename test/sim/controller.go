@@ -5,6 +5,7 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -124,6 +125,11 @@ func (c *Controller) step(ctx context.Context) time.Duration {
 	c.due = -1
 	result, err := c.loop.Reconcile(ctx, reconcile.Request{})
 	if err != nil {
+		c.machine.w.note("%s: %v", c.name, err)
+		if errors.Is(err, controllers.ErrRegressed) {
+			c.exit()
+			return never
+		}
 		c.look(min(15*time.Second, 100*time.Millisecond<<min(c.failed, 8)))
 		c.failed++
 	} else {
@@ -136,6 +142,15 @@ func (c *Controller) step(ctx context.Context) time.Duration {
 		return never
 	}
 	return max(0, c.due-p.elapsed())
+}
+
+// exit ends the run, as its program does, and has it started anew.
+func (c *Controller) exit() {
+	w := c.machine.w
+	w.after(0, nil, func() {
+		c.kill()
+		w.after(3*time.Second, nil, c.start)
+	})
 }
 
 func (c *Controller) kill() {

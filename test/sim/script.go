@@ -4,6 +4,7 @@
 package sim
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -27,6 +28,57 @@ type Story struct {
 	Calm time.Duration
 }
 
+// plots are what seldom comes about by chance alone, and what rules were made
+// for: verbs, of a victim V, an heir H or a survivor S, with no more time
+// between them than it says.
+var plots = []struct {
+	gap time.Duration
+	ops []string
+}{
+	// A fire: nobody is told, and its pods run on.
+	{20 * time.Second, []string{"pods V 6", "cut V both", "remove V heir=H", "delpods V", "pods H 9", "stall S"}},
+	{20 * time.Second, []string{"pods V 4", "stall S", "cut V both", "delpods V", "remove V assert,heir=H", "pods H 9"}},
+	{40 * time.Second, []string{"pods V 4", "freeze S", "off V", "remove V heir=H", "pods H 9", "delpods V"}},
+	{40 * time.Second, []string{"pods V 4", "cut S requests", "kill V", "remove V", "pods H 9", "delpods V"}},
+	// Somebody does not know what he wants.
+	{5 * time.Second, []string{"pods V 0", "remove V heir=H", "cancel V", "pods V 3", "remove V heir=S", "late V"}},
+	{5 * time.Second, []string{"late V", "pods V 0", "remove V", "cancel V", "remove V heir=H", "pods V 4", "cancel V"}},
+	{30 * time.Second, []string{"freeze V", "remove V heir=H", "cancel V", "remove V", "pods H 6"}},
+	// It comes back.
+	{time.Minute, []string{"pods V 3", "off V", "remove V heir=H", "cancel V", "pods H 9", "remove H heir=S"}},
+	{time.Minute, []string{"pods V 3", "delnode V", "pods H 9", "kill V", "delnode V"}},
+	{30 * time.Second, []string{"pods V 3", "reimage V", "remove V heir=H", "cancel V", "pods V 5"}},
+	// An heir of an heir.
+	{15 * time.Second, []string{"pods V 2", "remove V heir=H", "remove H heir=S", "pods V 0", "pods H 0", "cancel V"}},
+	// There is not enough for all.
+	{30 * time.Second, []string{"pods V 9", "pods V 0", "pods H 9", "pods S 9", "pods H 1", "pods V 9"}},
+	{30 * time.Second, []string{"pods V 9", "stall V", "pods V 1", "pods H 9", "pods S 9", "kill V"}},
+	// A machine that is said to be off is not.
+	{20 * time.Second, []string{"pods V 4", "taint V", "remove V heir=H", "cut V replies", "delpods V", "pods H 9"}},
+	{10 * time.Second, []string{"pods V 2", "late controller1", "freeze controller1", "remove V heir=H", "cancel V", "remove V"}},
+	{10 * time.Second, []string{"strip V", "kill V", "remove V heir=H", "pods H 9", "delpods V"}},
+}
+
+// plot adds one, with everybody's part drawn.
+func (s *Story) plot(r *rand.Rand, at time.Duration) time.Duration {
+	p := plots[r.IntN(len(plots))]
+	parts := r.Perm(s.Hosts)
+	name := func(i int) string { return "host" + strconv.Itoa(parts[i%s.Hosts]+1) }
+	cast := strings.NewReplacer("V", name(0), "H", name(1), "S", name(2))
+	for _, line := range p.ops {
+		at += time.Duration(r.Int64N(int64(p.gap)))
+		o, err := parseOp(append([]string{at.Round(time.Millisecond).String()}, strings.Fields(cast.Replace(line))...))
+		if err != nil {
+			panic(err) // a line of the table above
+		}
+		if lasts := verbs[o.Verb].lasts; lasts > 0 {
+			o.For = (lasts/4 + time.Duration(r.Int64N(int64(lasts)))).Round(time.Millisecond)
+		}
+		s.Ops = append(s.Ops, o)
+	}
+	return at
+}
+
 // Invent draws a story from a seed.
 func Invent(seed uint64, base Options) Story {
 	r := rand.New(rand.NewPCG(seed, 0x5e17a6e))
@@ -34,6 +86,7 @@ func Invent(seed uint64, base Options) Story {
 	s.Hosts, s.Controllers = 2+r.IntN(4), 2
 	s.Lease = []time.Duration{9 * time.Second, 30 * time.Second, time.Minute}[r.IntN(3)]
 	s.Elect = r.IntN(3) == 0
+	s.Pool = []string{"10.0.0.0/25", "10.0.0.0/25", "10.0.0.0/26", "10.0.0.0/27"}[r.IntN(4)]
 	s.Config.LeaseDuration, s.Config.ClaimTimeout, s.Config.GracePeriod = s.Lease, time.Minute, 2*time.Minute
 	s.Config.MaxRemovals = 1
 	if r.IntN(3) == 0 {
@@ -49,11 +102,16 @@ func Invent(seed uint64, base Options) Story {
 	for i := range s.Hosts {
 		s.Ops = append(s.Ops, Op{At: at, Verb: "pods", Who: "host" + strconv.Itoa(i+1), Arg: strconv.Itoa(r.IntN(5))})
 	}
-	for n := 5 + r.IntN(25); n > 0; n-- {
+	s.Calm = at
+	for n := 5 + r.IntN(15); n > 0; n-- {
 		at += time.Duration(r.Int64N(int64(2 * gap)))
 		s.Ops = append(s.Ops, s.draw(r, at, sum))
+		if r.IntN(8) == 0 {
+			s.Calm = max(s.Calm, s.plot(r, at))
+		}
 	}
-	s.Calm = at + time.Minute
+	s.Calm = max(s.Calm, at) + time.Duration(1+r.IntN(3))*time.Minute
+	slices.SortStableFunc(s.Ops, func(a, b Op) int { return cmp.Compare(a.At, b.At) })
 	return s
 }
 
@@ -139,7 +197,7 @@ func (s Story) Shrink() Story {
 // String is the story as a script, which Parse reads.
 func (s Story) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "seed %d\nhosts %d\nlease %s\nelect %t\nmax-removals %g\n", s.Seed, s.Hosts, s.Lease, s.Elect, s.Config.MaxRemovals)
+	fmt.Fprintf(&b, "seed %d\npool %s\nhosts %d\nlease %s\nelect %t\nmax-removals %g\n", s.Seed, s.Pool, s.Hosts, s.Lease, s.Elect, s.Config.MaxRemovals)
 	for _, o := range s.Ops {
 		fmt.Fprintln(&b, o)
 	}
@@ -172,6 +230,8 @@ func (s *Story) read(words []string) (err error) {
 	switch words[0] {
 	case "seed":
 		s.Seed, err = strconv.ParseUint(words[1], 10, 64)
+	case "pool":
+		s.Pool = words[1]
 	case "hosts":
 		s.Hosts, err = strconv.Atoi(words[1])
 	case "lease":

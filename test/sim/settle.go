@@ -4,6 +4,7 @@
 package sim
 
 import (
+	"net/netip"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -166,8 +167,15 @@ func (w *World) checkRest() {
 				served++
 			}
 		}
-		if served < podsInEnd {
+		if served < podsInEnd && !w.exhausted() {
 			w.violated(Progress, "host", h.Name, "%d of %d pods have an address", served, podsInEnd)
 		}
 	}
+}
+
+// exhausted: the pool has no room for another range, and nobody has one to
+// give back.
+func (w *World) exhausted() bool {
+	pool, err := netip.ParsePrefix(w.Pool)
+	return err == nil && 1<<(29-pool.Bits()) < len(w.Hosts)
 }

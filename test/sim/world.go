@@ -54,6 +54,8 @@ type World struct {
 // Options say what a world is like.
 type Options struct {
 	Hosts, Controllers int
+	// Pool is what they share.
+	Pool string
 	// Lease is how long the agents' Leases last.
 	Lease time.Duration
 	// Elect: of the controllers one leads, most of the time.
@@ -75,7 +77,7 @@ func New(seed uint64, o Options) *World {
 	first, most := int32(29), int32(28)
 	w.put(&v1alpha1.AddressPool{
 		ObjectMeta: metav1.ObjectMeta{Name: "default"},
-		Spec:       v1alpha1.AddressPoolSpec{CIDR: "10.0.0.0/25", RangePrefixLength: &first, MaxRangePrefixLength: &most},
+		Spec:       v1alpha1.AddressPoolSpec{CIDR: w.Pool, RangePrefixLength: &first, MaxRangePrefixLength: &most},
 	})
 	for i := range o.Hosts {
 		w.addHost(fmt.Sprintf("host%d", i+1), i)
