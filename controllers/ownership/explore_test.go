@@ -131,7 +131,7 @@ var universes = map[string]universe{
 				return w.Store.Declare(d) == nil
 			}},
 		),
-		depth: 10, wider: unbounded,
+		depth: 10, wider: 20,
 		mutants: []string{"AckGeneration"},
 	},
 	// A peer whose agent is dead and whose pods are not goes, while a survivor
