@@ -49,5 +49,7 @@ func TestConformance(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	conformance.Run(t, func(*testing.T) conformance.API { return api })
+	open := func(*testing.T) conformance.API { return api }
+	t.Run("Server", func(t *testing.T) { conformance.Run(t, open) })
+	t.Run("Rules", func(t *testing.T) { conformance.RunRules(t, open) })
 }

@@ -21,8 +21,8 @@ import (
 // Kind is a kind of object, as the API server treats it.
 type Kind struct {
 	// Resource names it in errors.
-	Resource schema.GroupResource
-	kind     schema.GroupKind
+	Resource  schema.GroupResource
+	GroupKind schema.GroupKind
 	// split: status is a resource of its own.
 	split bool
 	// whole: it may nevertheless be created with a status.
@@ -65,11 +65,11 @@ var (
 			roundTimes(o.Status.FencedTime, o.Status.CompletionTime)
 		})
 	Nodes = &Kind{
-		Resource: corev1.Resource("nodes"), kind: schema.GroupKind{Kind: "Node"}, split: true, whole: true, overwrite: true,
+		Resource: corev1.Resource("nodes"), GroupKind: schema.GroupKind{Kind: "Node"}, split: true, whole: true, overwrite: true,
 		setStatus: func(to, from client.Object) { to.(*corev1.Node).Status = from.(*corev1.Node).Status },
 	}
 	Pods = &Kind{
-		Resource: corev1.Resource("pods"), kind: schema.GroupKind{Kind: "Pod"}, split: true, overwrite: true, graceful: true,
+		Resource: corev1.Resource("pods"), GroupKind: schema.GroupKind{Kind: "Pod"}, split: true, overwrite: true, graceful: true,
 		setStatus: func(to, from client.Object) {
 			status := corev1.PodStatus{Phase: corev1.PodPending}
 			if from != nil {
@@ -82,8 +82,8 @@ var (
 		},
 	}
 	Leases = &Kind{
-		Resource: schema.GroupResource{Group: coordinationv1.GroupName, Resource: "leases"},
-		kind:     schema.GroupKind{Group: coordinationv1.GroupName, Kind: "Lease"}, upsert: true,
+		Resource:  schema.GroupResource{Group: coordinationv1.GroupName, Resource: "leases"},
+		GroupKind: schema.GroupKind{Group: coordinationv1.GroupName, Kind: "Lease"}, upsert: true,
 		round: func(o client.Object) {
 			spec := &o.(*coordinationv1.Lease).Spec
 			for _, t := range []*metav1.MicroTime{spec.AcquireTime, spec.RenewTime} {
@@ -93,7 +93,7 @@ var (
 			}
 		},
 	}
-	Events = &Kind{Resource: corev1.Resource("events"), kind: schema.GroupKind{Kind: "Event"}, upsert: true, overwrite: true}
+	Events = &Kind{Resource: corev1.Resource("events"), GroupKind: schema.GroupKind{Kind: "Event"}, upsert: true, overwrite: true}
 )
 
 // Kinds are all of them, an order that never changes.
@@ -106,7 +106,7 @@ func customKind[T client.Object, S any](
 ) *Kind {
 	k := &Kind{
 		Resource:  schema.GroupResource{Group: v1alpha1.GroupVersion.Group, Resource: resource},
-		kind:      schema.GroupKind{Group: v1alpha1.GroupVersion.Group, Kind: kind},
+		GroupKind: schema.GroupKind{Group: v1alpha1.GroupVersion.Group, Kind: kind},
 		split:     true,
 		defaulted: !reflect.ValueOf(initial).IsZero(),
 		setStatus: func(to, from client.Object) {

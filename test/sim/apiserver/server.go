@@ -338,5 +338,5 @@ func conflict(k *Kind, o client.Object, text string) error {
 }
 
 func invalid(k *Kind, o client.Object, errs ...*field.Error) error {
-	return apierrors.NewInvalid(k.kind, o.GetName(), errs)
+	return apierrors.NewInvalid(k.GroupKind, o.GetName(), errs)
 }
