@@ -96,6 +96,9 @@ func build(t *testing.T, pkg string) string {
 		}
 		replace[filepath.Join(absolute, name)] = copied
 	}
+	for _, path := range simulations(t, absolute) {
+		replace[path] = "" // as if it were not there
+	}
 	overlay, err := json.Marshal(map[string]any{"Replace": replace})
 	if err != nil {
 		t.Fatal(err)
@@ -111,6 +114,26 @@ func build(t *testing.T, pkg string) string {
 		t.Fatalf("building %s with its guards removable: %v\n%s", pkg, err, out)
 	}
 	return binary
+}
+
+// simulations are the tests of a package that drive the whole program, which
+// would have to be compiled once more for the sake of none of the exhibits.
+func simulations(t *testing.T, dir string) (found []string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range files {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(text), `selvage/test/sim"`) {
+			found = append(found, path)
+		}
+	}
+	return found
 }
 
 const offSource = `package %s
