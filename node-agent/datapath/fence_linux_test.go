@@ -9,9 +9,14 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
 )
 
 // ear listens for packets, to tell what is heard from what is answered.
@@ -111,6 +116,75 @@ func testRemovedPeer(t *testing.T, f families, mode string) {
 	l.set(l.hosts...)
 	for i, e := range ears {
 		e.mustHear(bad.namespace, bad.addrs[i])
+	}
+}
+
+// TestRemovedPeerIsNotRelayed: a survivor whose agent is dead still hears a peer
+// that all others have cut off. What the removed one sends to another by an old
+// way that leads over the survivor does not arrive either, with or without an
+// encapsulation.
+func TestRemovedPeerIsNotRelayed(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []string{VXLAN, Direct, Auto} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			l := newLab(t, 3, families{"", "46", "46"}, Options{Encapsulation: mode})
+			one, dead, stale := l.hosts[0], l.hosts[1], l.hosts[2]
+			good, between, bad := one.pod(1), dead.pod(1), stale.pod(1)
+			// host3 knows host1's range as host2's: it has missed that it moved.
+			own := dead.ranges
+			dead.ranges = append(slices.Clone(own), one.ranges...)
+			stale.set(stale, dead)
+			dead.ranges = own
+			// host1 has cut host3 off; host2 has not.
+			one.set(one, dead)
+			for i, a := range good.addrs {
+				e := good.ear(a)
+				e.mustHear(between.namespace, between.addrs[i])
+				e.mustNotHear(bad.namespace, bad.addrs[i])
+			}
+			// It was host2 that was to pass it on: it hears host3 itself.
+			for i, a := range between.addrs {
+				between.ear(a).mustHear(bad.namespace, bad.addrs[i])
+			}
+		})
+	}
+}
+
+// TestServiceIsSentOn: what comes out of a tunnel for a Service's node, and is
+// translated there, goes on through another tunnel.
+func TestServiceIsSentOn(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 3, families{"", "4", "4"}, Options{})
+	client, node, server := l.hosts[0].pod(1), l.hosts[1], l.hosts[2].pod(1)
+	e := server.ear(server.addrs[0])
+	node.translate(t, node.hostAddrs[0], server.addrs[0])
+	(&ear{t: t, conn: e.conn, to: netip.AddrPortFrom(node.hostAddrs[0], e.to.Port())}).mustHear(client.namespace, client.addrs[0])
+}
+
+// translate gives all that is sent to one address another destination.
+func (n *namespace) translate(t *testing.T, from, to netip.Addr) {
+	t.Helper()
+	space, err := os.Open(n.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer space.Close()
+	conn, err := nftables.New(nftables.WithNetNSFd(int(space.Fd())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := conn.AddTable(&nftables.Table{Name: "service", Family: nftables.TableFamilyIPv4})
+	chain := conn.AddChain(&nftables.Chain{Name: "to", Table: table, Type: nftables.ChainTypeNAT,
+		Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityNATDest})
+	conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: []expr.Any{
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 16, Len: 4},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: from.AsSlice()},
+		&expr.Immediate{Register: 1, Data: to.AsSlice()},
+		&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: 1},
+	}})
+	if err := conn.Flush(); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -49,6 +49,8 @@ func chainOf(t *nftables.Table, name string) *nftables.Chain {
 		c.Hooknum = nftables.ChainHookInput
 	case chainOutput:
 		c.Hooknum = nftables.ChainHookOutput
+	case chainRelay:
+		c.Hooknum, c.Priority = nftables.ChainHookForward, nftables.ChainPriorityFilter
 	case chainLeave:
 		c.Hooknum, c.Type, c.Priority = nftables.ChainHookPostrouting, nftables.ChainTypeNAT, nftables.ChainPriorityNATSource
 	}
@@ -206,7 +208,15 @@ func (p part) expressions(ids map[string]uint32) []expr.Any {
 	case partInPrefix:
 		return []expr.Any{&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: reg}, equal([]byte(p.name)...)}
 	case partIn:
-		return []expr.Any{&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: reg}, equal(append([]byte(p.name), make([]byte, unix.IFNAMSIZ-len(p.name))...)...)}
+		return []expr.Any{&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: reg}, equal(deviceName(p.name)...)}
+	case partOut:
+		return []expr.Any{&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: reg}, equal(deviceName(p.name)...)}
+	case partNotSentOn:
+		return []expr.Any{
+			&expr.Ct{Key: expr.CtKeySTATUS, Register: reg},
+			&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: 4, Mask: binary.NativeEndian.AppendUint32(nil, statusDNAT), Xor: make([]byte, 4)},
+			equal(0, 0, 0, 0),
+		}
 	case partNoWayBack:
 		return []expr.Any{&expr.Fib{Register: reg, FlagSADDR: true, FlagIIF: true, ResultOIF: true}, equal(0, 0, 0, 0)}
 	case partTunnelPort:
@@ -229,6 +239,14 @@ func (p part) expressions(ids map[string]uint32) []expr.Any {
 	default:
 		return p.addressExpressions(ids)
 	}
+}
+
+// statusDNAT is conntrack's IPS_DST_NAT.
+const statusDNAT = 1 << 5
+
+// deviceName is an interface's name as the kernel keeps it.
+func deviceName(name string) []byte {
+	return append([]byte(name), make([]byte, unix.IFNAMSIZ-len(name))...)
 }
 
 func load(base expr.PayloadBase, offset, length uint32) expr.Any {
@@ -300,7 +318,7 @@ func (n *nft) read() (*filter, error) {
 
 func (n *nft) readRules() (string, error) {
 	byChain := map[string][]string{}
-	for _, name := range []string{chainSource, chainReceive, chainOutput, chainLeave} {
+	for _, name := range []string{chainSource, chainReceive, chainRelay, chainOutput, chainLeave} {
 		chain := chainOf(n.table, name)
 		rules, err := n.conn.GetRules(n.table, chain)
 		if err != nil && !strings.Contains(err.Error(), unix.ENOENT.Error()) {

@@ -24,6 +24,7 @@ const (
 	chainSource  = "source"      // prerouting, raw: who may send what from where
 	chainReceive = "receive"     // input, raw: which tunnels are heard
 	chainOutput  = "untracked"   // output, raw: tunnels need no tracking
+	chainRelay   = "relay"       // forward: no tunnel leads into another
 	chainLeave   = "masquerade"  // postrouting, nat
 	rulesFormat  = "1"           // rises when expressions change and texts do not
 	ruleComment  = "net.selvage" // begins the comment of every rule
@@ -54,6 +55,8 @@ const (
 	partFamily      partKind = iota // the packet is of a family
 	partInPrefix                    // the incoming interface's name begins with
 	partIn                          // the incoming interface is
+	partOut                         // the outgoing interface is
+	partNotSentOn                   // its destination is as it came: no Service sends it on
 	partNoWayBack                   // the source is not routed to the incoming interface
 	partTunnelPort                  // UDP to the tunnels' port
 	partNetwork                     // of our VXLAN network
@@ -105,6 +108,10 @@ func in(name string) part {
 	return part{kind: partIn, name: name, text: "iifname " + name}
 }
 
+func out(name string) part {
+	return part{kind: partOut, name: name, text: "oifname " + name}
+}
+
 func ofFamily(six bool) part {
 	return part{kind: partFamily, six: six, text: "meta nfproto " + map[bool]string{false: "ipv4", true: "ipv6"}[six]}
 }
@@ -136,6 +143,15 @@ func (o Options) rules() []rule {
 	for _, six := range []bool{false, true} {
 		rules = append(rules, o.familyRules(six)...)
 	}
+	// Tunnels lead from owner to owner. A peer whose agent is dead may still hear
+	// one that all others have cut off: what it hears it must not pass on, as
+	// if it were its own. What it was asked for itself, as a Service's node, it
+	// may.
+	relay := []part{in(o.Device), out(o.Device)}
+	if !o.lacks.notrack {
+		relay = append(relay, part{kind: partNotSentOn, text: "ct status & dnat == 0"})
+	}
+	rules = append(rules, rule{chainRelay, append(relay, count, drop)})
 	network := part{kind: partNetwork, num: o.VNI, text: fmt.Sprintf("@th,96,24 %d", o.VNI)}
 	return append(rules, rule{chainReceive, []part{tunnelPort(o.Port), network, count, drop}})
 }
@@ -187,7 +203,7 @@ var rulesVersions sync.Map
 
 func versionOf(byChain map[string][]string) string {
 	h := sha256.New()
-	for _, chain := range []string{chainSource, chainReceive, chainOutput, chainLeave} {
+	for _, chain := range []string{chainSource, chainReceive, chainRelay, chainOutput, chainLeave} {
 		fmt.Fprintf(h, "%s %q\n", chain, byChain[chain])
 	}
 	return rulesFormat + "-" + hex.EncodeToString(h.Sum(nil)[:8])
@@ -202,7 +218,7 @@ type lacking struct {
 
 func (l lacking) texts() (all []string) {
 	if l.notrack {
-		all = append(all, "nftables notrack (CONFIG_NFT_CT): tunnels are tracked, and slower")
+		all = append(all, "nftables notrack (CONFIG_NFT_CT): tunnels are tracked, and slower; no Service's node sends on what came through one")
 	}
 	if l.masquerade {
 		all = append(all, "nftables masquerade (CONFIG_NFT_MASQ, CONFIG_NF_NAT): pods cannot reach beyond the pools")

@@ -53,6 +53,7 @@ func (r *run) inflict(ctx context.Context, rng *rand.Rand) {
 			long := between(rng, one.least, one.most+1)
 			if mend := one.inflict(rng); mend != nil {
 				r.counts.fault(one.name)
+				r.Journal.Say("fault, for %s: %s", long.Round(time.Millisecond), one.name)
 				mending.Go(func() {
 					wait(ctx, long)
 					// What is broken is mended, also when the time is over.
@@ -117,8 +118,10 @@ func (f *faults) onMachine(inflict func(*world.Machine, *rand.Rand) func()) func
 			return nil
 		}
 		mend := inflict(m, rng)
+		f.Journal.Say("%s is at fault", m.Name)
 		return func(context.Context) {
 			mend()
+			f.Journal.Say("%s is mended", m.Name)
 			<-f.machines
 		}
 	}
