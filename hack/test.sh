@@ -25,15 +25,9 @@ gotest=(go test -count=1 -timeout 20m)
 # once. What runs several goroutines of ours does so under the race detector,
 # which needs cgo; what is pure, or runs programs of ours, goes without.
 failed=0
-longest() {
-	local failed=0
-	CGO_ENABLED=1 "${gotest[@]}" -race "$@" ./test/e2e/controller -skip '^TestTwoControllers$' || failed=1
-	CGO_ENABLED=0 "${gotest[@]}" "$@" ./test/e2e/kubectl || failed=1
-	return "$failed"
-}
-longest "$@" &
+CGO_ENABLED=0 "${gotest[@]}" -p 1 "$@" ./test/e2e/controller ./test/e2e/kubectl -skip '^TestTwoControllers$' &
 longest=$!
-trap 'pkill -P "$longest" 2>/dev/null; kill "$longest" 2>/dev/null || true' EXIT
+trap 'kill "$longest" 2>/dev/null || true' EXIT
 # Installing, and real nodes, are a target of their own: make e2e.
 all=$(go list ./... | grep -v -E '/test/e2e/(controller|kubectl|install|nodes|lifecycle|machines)$')
 raced='/(controllers|node-agent/.*|cmd/.*|hack/cluster/(hosts|nodes|processes)|test/witness)$'
