@@ -196,9 +196,9 @@ func (s *Server) admit(before, after client.Object) error {
 }
 
 // Update is a PUT of an object, or of its status; what is handed over is the
-// store's from then on. It compares and swaps: with a
-// resourceVersion that is not the object's it is a conflict, and so it is with
-// another uid.
+// store's from then on. It compares and swaps: with a resourceVersion that is
+// not the object's it is a conflict, and so it is with another uid. A merge
+// patch that carries the version it was made for comes to the same.
 func (s *Server) Update(o client.Object, status bool) (client.Object, error) {
 	k := KindOf(o)
 	before, there := s.data.tables[k].objects[keyOf(o.GetNamespace(), o.GetName())]
@@ -227,16 +227,6 @@ func (s *Server) Update(o client.Object, status bool) (client.Object, error) {
 		return nil, err
 	}
 	return s.replace(k, before, after), nil
-}
-
-// Patch is a merge patch that carries the version of the object that it was
-// made for, and so comes to the same as an update of that one. It names no uid.
-func (s *Server) Patch(o client.Object, status bool) (client.Object, error) {
-	o.SetUID("")
-	if _, err := s.Get(KindOf(o), o.GetNamespace(), o.GetName()); err != nil {
-		return nil, err
-	}
-	return s.Update(o, status)
 }
 
 // merged is what an update makes of an object: a request about the object says

@@ -94,8 +94,8 @@ func (s *simulatedStatus) Update(_ context.Context, o client.Object, _ ...client
 }
 
 // Patch takes patches that carry the version they were made for.
-func (s *simulatedStatus) Patch(_ context.Context, o client.Object, _ client.Patch, _ ...client.SubResourcePatchOption) error {
-	return take(o)(s.a.s.Patch(copied(o), true))
+func (s *simulatedStatus) Patch(ctx context.Context, o client.Object, _ client.Patch, _ ...client.SubResourcePatchOption) error {
+	return s.Update(ctx, o)
 }
 
 func (a *simulated) Watch(_ context.Context, list client.ObjectList, opts ...client.ListOption) (watch.Interface, error) {
