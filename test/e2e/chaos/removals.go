@@ -149,7 +149,7 @@ func (o *removal) remove(ctx context.Context) {
 func (o *removal) ended(v chronicle.View) bool {
 	p := v.Peer(o.machine.Name)
 	return p == nil || p.UID != o.uid || inventory.Phase(p) == v1alpha1.PhaseRemoved ||
-		!o.silent && v.Removal(o.machine.Name) == nil && p.Spec.Removal == nil && v.Reachable(o.machine.Name)
+		!o.silent && v.Removal(o.machine.Name) == nil && p.Spec.Removal == nil
 }
 
 func (o *removal) await(ctx context.Context, condition func(chronicle.View) bool) bool {

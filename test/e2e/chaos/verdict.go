@@ -304,6 +304,11 @@ func (r *run) conclude(ctx context.Context, restless error) error {
 			fmt.Fprintf(&text, "the agent of %s ended by itself %d times\n", m.Name, n)
 		}
 	}
+	for _, c := range r.Controllers {
+		if n := c.Ended(); n > 0 {
+			fmt.Fprintf(&text, "%s ended by itself %d times, as one does that has lost its leadership\n", c.Name, n)
+		}
+	}
 	verdict := "verdict: no violation"
 	if len(wrong) > 0 {
 		verdict = fmt.Sprintf("verdict: %d VIOLATIONS\n  %s", len(wrong), strings.Join(wrong, "\n  "))
