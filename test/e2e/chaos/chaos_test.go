@@ -25,7 +25,7 @@ func TestChaos_NoticesATornFence(t *testing.T) {
 		t.Fatal("NOT RUN: machines are network namespaces, which takes root")
 	}
 	log.SetLogger(logr.Discard())
-	o := &options{minutes: 0.4, seed: 3, dir: t.TempDir(), hosts: 4, lease: 5 * time.Second, sabotage: true}
+	o := &options{minutes: 0.75, seed: 3, dir: t.TempDir(), hosts: 4, lease: 5 * time.Second, sabotage: true}
 	var out bytes.Buffer
 	err := o.run(t.Context(), &out)
 	if !errors.Is(err, errViolation) || !strings.Contains(out.String(), "OneHolder: no register could have the history of") {
