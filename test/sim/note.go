@@ -5,6 +5,8 @@ package sim
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -69,8 +71,8 @@ func describe(before, o client.Object) string {
 			return ""
 		}
 		text := "v" + o.ResourceVersion + " holder " + tail(*o.Spec.HolderIdentity)
-		for k, v := range o.Annotations {
-			text += " " + k[len("net.selvage.dev/"):] + "=" + tail(v)
+		for _, k := range slices.Sorted(maps.Keys(o.Annotations)) {
+			text += " " + k[len("net.selvage.dev/"):] + "=" + tail(o.Annotations[k])
 		}
 		if l, ok := before.(*coordinationv1.Lease); ok && l.Spec.HolderIdentity != nil && *l.Spec.HolderIdentity == *o.Spec.HolderIdentity &&
 			fmt.Sprint(l.Annotations) == fmt.Sprint(o.Annotations) {

@@ -115,6 +115,20 @@ func Invent(seed uint64, base Options) Story {
 	return s
 }
 
+// Restored is a story in which etcd is restored from a backup, some time after
+// that was made.
+func (s Story) Restored() Story {
+	r := rand.New(rand.NewPCG(s.Seed, 0xbacc))
+	s.Elect = true // without a leader there is no term, and nobody notices
+	made := time.Duration(r.Int64N(int64(s.Calm)))
+	s.Ops = append(slices.Clone(s.Ops),
+		Op{At: made, Verb: "backup"},
+		Op{At: made + time.Duration(r.Int64N(int64(10*time.Minute))), Verb: "restore", Arg: verbs["restore"].args[r.IntN(2)]})
+	slices.SortStableFunc(s.Ops, func(a, b Op) int { return cmp.Compare(a.At, b.At) })
+	s.Calm = max(s.Calm, s.Ops[len(s.Ops)-1].At+time.Minute)
+	return s
+}
+
 // draw draws one.
 func (s *Story) draw(r *rand.Rand, at time.Duration, sum int) Op {
 	n := r.IntN(sum)

@@ -6,21 +6,24 @@ package sim_test
 import (
 	"flag"
 	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/selvage-net/selvage/controllers/ownership"
 	"github.com/selvage-net/selvage/test/sim"
 )
 
 var (
 	first = flag.Uint64("first", 1, "the first seed")
 	seeds = flag.Uint64("seeds", 200, "how many histories are tried")
-	trace = flag.Bool("tell", false, "print what happens in a broken one")
+	full  = flag.Bool("tell", false, "print what happens in a broken one")
 )
 
 func TestMain(m *testing.M) {
@@ -30,7 +33,12 @@ func TestMain(m *testing.M) {
 }
 
 // TestStories lets histories happen, as many as are asked for.
-func TestStories(t *testing.T) {
+func TestStories(t *testing.T) { tryAll(t, func(s sim.Story) sim.Story { return s }) }
+
+// TestRestored does so with etcd restored from a backup in each.
+func TestRestored(t *testing.T) { tryAll(t, sim.Story.Restored) }
+
+func tryAll(t *testing.T, change func(sim.Story) sim.Story) {
 	began := time.Now()
 	var steps, length atomic.Int64
 	var mu sync.Mutex
@@ -45,7 +53,7 @@ func TestStories(t *testing.T) {
 				if seed >= *first+*seeds {
 					return
 				}
-				story := sim.Invent(seed, sim.Options{})
+				story := change(sim.Invent(seed, sim.Options{}))
 				r := story.Play(false)
 				steps.Add(int64(r.Steps))
 				length.Add(int64(r.Time))
@@ -62,13 +70,60 @@ func TestStories(t *testing.T) {
 	}
 	wg.Wait()
 	took := time.Since(began)
-	t.Logf("%d steps, %.0f simulated hours, in %s (%.0f steps a second); checks: %v",
+	t.Logf("%d histories, %d steps, %.0f simulated hours, in %s (%.0f steps a second); checks: %v", *seeds,
 		steps.Load(), time.Duration(length.Load()).Hours(), took.Round(time.Second), float64(steps.Load())/took.Seconds(), counts)
+	for _, name := range []string{ownership.Disjoint, sim.OneHolder, ownership.Fenced, ownership.OneHeir, ownership.NoLoss, ownership.Monotone, sim.Progress} {
+		if counts[name] == 0 {
+			t.Errorf("%s was never checked", name)
+		}
+	}
 }
 
 func tell(t *testing.T, story sim.Story) {
 	t.Helper()
 	short := story.Shrink()
-	r := short.Play(*trace)
-	t.Errorf("seed %d: %v\nas a script:\n%s\n%s", story.Seed, r.Violations, short, strings.Join(r.Log, "\n"))
+	r := short.Play(*full)
+	t.Errorf("seed %d: %v\nas a script, for testdata:\n%s\n%s", story.Seed, r.Violations, short, strings.Join(r.Log, "\n"))
+}
+
+// TestSameAgain: a story happens the same each time, or a failure could not be
+// looked at.
+func TestSameAgain(t *testing.T) {
+	for seed := uint64(1); seed <= 3; seed++ {
+		story := sim.Invent(seed, sim.Options{})
+		once, again := story.Play(true), story.Play(true)
+		if once.Steps != again.Steps || !slices.Equal(once.Log, again.Log) {
+			t.Errorf("seed %d: %d steps, then %d", seed, once.Steps, again.Steps)
+		}
+		parsed, err := sim.Parse(story.String(), sim.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if read := parsed.Play(true); !slices.Equal(once.Log, read.Log) {
+			t.Errorf("seed %d: read from its script, it is another: %d steps, then %d", seed, once.Steps, read.Steps)
+		}
+	}
+}
+
+// TestScripts plays what was found once. Each has broken something.
+func TestScripts(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no scripts", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			story, err := sim.Parse(string(text), sim.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r := story.Play(*full); len(r.Violations) > 0 {
+				t.Errorf("%v\n%s", r.Violations, strings.Join(r.Log, "\n"))
+			}
+		})
+	}
 }

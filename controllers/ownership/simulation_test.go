@@ -1,0 +1,41 @@
+// Copyright The Selvage Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package ownership_test
+
+import (
+	"flag"
+	"runtime"
+	"sync"
+	"testing"
+
+	"github.com/selvage-net/selvage/controllers/ownership"
+	"github.com/selvage-net/selvage/test/sim"
+)
+
+var (
+	mutantSeeds = flag.Uint64("mutant-seeds", 60, "how many simulated histories a broken rule may survive")
+	allMutants  = flag.Bool("all-mutants", false, "try every rule, not those alone that simulation is known to need")
+)
+
+// TestSimulationKills takes one rule out at a time and lets the real loops go
+// on: some invariant must break.
+func TestSimulationKills(t *testing.T) {
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
+	for _, name := range sortedNames(ownership.Rules) {
+		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			base := sim.Options{Config: ownership.Config{}.Without(ownership.Rules[name])}
+			for seed := uint64(1); seed <= *mutantSeeds; seed++ {
+				if r := sim.Invent(seed, base).Play(false); r.Broken() != "" {
+					t.Logf("without %s: after %d seeds: %v", name, seed, r.Violations[0])
+					return
+				}
+			}
+			t.Errorf("without %s nothing breaks in %d histories", name, *mutantSeeds)
+		})
+	}
+	wg.Wait()
+}

@@ -1,0 +1,32 @@
+// Copyright The Selvage Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package sim_test
+
+import (
+	"testing"
+
+	"github.com/selvage-net/selvage/test/sim"
+)
+
+// killedWithin is how many histories each mutation may survive at most.
+var killedWithin = map[sim.Mutation]uint64{
+	sim.Blind: 40, sim.DeleteByName: 400, sim.TrustCaches: 40, sim.TrustWatches: 400, sim.SlowClock: 100,
+	sim.SleepyClock: 200, sim.LeaveUp: 200, sim.HearAll: 100, sim.ForgetFences: 400,
+}
+
+// TestMutationsAreKilled breaks a rule at a time: some invariant must break.
+func TestMutationsAreKilled(t *testing.T) {
+	for mutation, most := range killedWithin {
+		t.Run(string(mutation), func(t *testing.T) {
+			t.Parallel()
+			for seed := uint64(1); seed <= most; seed++ {
+				if r := sim.Invent(seed, sim.Options{Mutation: mutation}).Play(false); r.Broken() != "" {
+					t.Logf("after %d histories: %v", seed, r.Violations[0])
+					return
+				}
+			}
+			t.Errorf("nothing breaks in %d histories", most)
+		})
+	}
+}
