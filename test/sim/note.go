@@ -46,7 +46,8 @@ func describe(before, o client.Object) string {
 		if o.Spec.Keep != nil {
 			keep = " keep=" + *o.Spec.Keep
 		}
-		return fmt.Sprintf("%s of %s, epoch %d%s, reserved %d, status %+v", o.Spec.CIDR, owner, o.Spec.Epoch, keep, len(o.Spec.Reserved), o.Status)
+		return fmt.Sprintf("%s of %s, epoch %d%s, reserved %d, observed %d, used %d, sealed %t",
+			o.Spec.CIDR, owner, o.Spec.Epoch, keep, len(o.Spec.Reserved), o.Status.ObservedEpoch, o.Status.Used, o.Status.Sealed != nil)
 	case *v1alpha1.Peer:
 		text := fmt.Sprintf("%s v%s instance %s node %s phase %q", tail(string(o.UID)), o.ResourceVersion, o.Spec.InstanceID, tail(string(o.Spec.NodeUID)), o.Status.Phase)
 		if o.Spec.Removal != nil {
@@ -56,7 +57,7 @@ func describe(before, o client.Object) string {
 			text += fmt.Sprintf(" evidence %s", o.Status.Removal.Evidence)
 		}
 		if a := o.Status.Agent; a != nil {
-			text += fmt.Sprintf(" agent suspended=%.30q fenced=%v leaving=%t contender=%q", a.Suspended, a.Fenced, a.Leaving, a.Contender)
+			text += fmt.Sprintf(" agent suspended=%.30q fenced=%t leaving=%t contender=%q", a.Suspended, a.Fenced != nil, a.Leaving, a.Contender)
 		}
 		for _, c := range o.Status.Conditions {
 			if c.Status == metav1.ConditionTrue {
