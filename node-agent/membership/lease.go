@@ -45,7 +45,10 @@ type Lease struct {
 	// sent, plus duration, less margin.
 	validUntil time.Duration
 	uid        string
-	watched    watchedLease
+	// former is the run of this incarnation that this one took over from. It
+	// has ended: where the Lease shows it again, the API has gone back in time.
+	former  string
+	watched watchedLease
 	// report and term are what the next write is to say.
 	report []string
 	term   string
@@ -217,6 +220,9 @@ func (l *Lease) Take(ctx context.Context, read *coordinationv1.Lease, uid string
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.watched = watchedLease{}
+	if was := holderOf(read); was.uid == uid && was.run != l.run {
+		l.former = was.run
+	}
 	l.renewed(next, sent)
 	return nil
 }
@@ -321,6 +327,8 @@ func (l *Lease) reread(ctx context.Context, held *coordinationv1.Lease) (*coordi
 	case holder.uid == l.uid && holder.run == l.run:
 		l.held, l.uncertain = read, false
 		return read, nil
+	case holder.uid == l.uid && holder.run == l.former:
+		l.held, l.why = nil, errors.New("its lease shows the run before this one (was etcd restored from a backup?) and has to be taken anew")
 	case holder.uid == l.uid:
 		l.held, l.why, l.cloned = nil, errCloned, true
 	default:

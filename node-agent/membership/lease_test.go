@@ -300,6 +300,24 @@ func TestLeaseCloned(t *testing.T) {
 
 // Another incarnation's Lease is taken only once it was watched to run out, for
 // the duration that was written in it.
+// A Lease that shows the run that this one took over from has gone back in
+// time, as after etcd was restored: nobody is cloned.
+func TestLeaseOfTheFormerRun(t *testing.T) {
+	l := newLeaseTest(t)
+	l.take(l.lease, "uid")
+	before := *l.now().Spec.HolderIdentity
+	second := l.another("run-2")
+	l.take(second, "uid")
+	l.write(before, nil)
+	if err := second.Renew(t.Context()); err == nil || second.Held() || second.Cloned() {
+		t.Errorf("cloned %t, held %t: %v", second.Cloned(), second.Held(), err)
+	}
+	l.take(second, "uid")
+	if err := second.Valid(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestLeaseOfAnotherIncarnation(t *testing.T) {
 	l := newLeaseTest(t)
 	l.take(l.lease, "uid-0")

@@ -126,6 +126,9 @@ func (r *runtime) Stop(_ context.Context, id string) error {
 	if r.p.dead {
 		return errStopped
 	}
+	if r.p.w.Mutation == LeaveUp {
+		return nil
+	}
 	r.h.stopping.Lock()
 	defer r.h.stopping.Unlock()
 	r.h.stops[id] = true

@@ -4,10 +4,12 @@
 package sim
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
-	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -18,10 +20,12 @@ import (
 	"github.com/selvage-net/selvage/test/sim/apiserver"
 )
 
-// How long things may take once nothing fails any more: a removal watches a
-// lease for its full time, its barrier another's, and what it waits for may be
-// a removal itself.
-func (w *World) rest(rounds int) time.Duration { return 2*time.Minute + time.Duration(rounds)*w.Lease }
+// most is how long something may take once nothing fails any more: that many
+// Leases run out, one after the other. A removal watches one for its full time,
+// its barrier another's, and what it waits for may be a removal itself.
+func (w *World) most(leases int) time.Duration {
+	return 4*time.Minute + time.Duration(leases)*w.Lease
+}
 
 // podsInEnd is how many pods each host is to run in the end.
 const podsInEnd = 2
@@ -31,23 +35,33 @@ const podsInEnd = 2
 // every host is a member, and pods get addresses.
 func (w *World) settle() {
 	w.heal()
-	w.Run(w.Now + w.rest(6))
+	w.runUntil(w.most(6), w.moving)
 	w.decide()
-	w.Run(w.Now + w.rest(10))
+	w.runUntil(w.most(10), w.moving)
 	w.restart()
-	w.checkWaits()
+	w.Violations = append(w.Violations, w.moving()...)
 	for _, o := range w.Server.List(apiserver.Removals, "") {
 		cancel(w, Op{Who: o.GetName()})
 	}
 	for _, h := range w.Hosts {
 		h.wanted = podsInEnd
 	}
-	w.Run(w.Now + w.rest(4))
+	w.runUntil(w.most(4), w.restless)
 	w.decide()
-	w.Run(w.Now + w.rest(4))
+	w.runUntil(w.most(10), w.restless)
 	w.restart()
-	w.Run(w.Now + w.rest(2))
-	w.checkRest()
+	w.runUntil(w.most(4), w.restless)
+	w.Violations = append(w.Violations, w.restless()...)
+}
+
+// runUntil goes on until nothing is found, for that long at most.
+func (w *World) runUntil(most time.Duration, find func() []ownership.Violation) {
+	for until := w.Now + most; len(w.Violations) == 0 && w.Now < until; {
+		w.Run(w.Now + 15*time.Second)
+		if len(w.Violations) == 0 && len(find()) == 0 {
+			return
+		}
+	}
 }
 
 // decide does what is left to people: who wished to leave stays, and what the
@@ -57,7 +71,7 @@ func (w *World) decide() {
 		if h.agent == nil {
 			continue
 		}
-		if now := h.agent.membership.Progress(); now.Row == membership.Regressed.String() {
+		if now := h.agent.membership.Progress(); now.Row == membership.Regressed.String() || strings.HasPrefix(now.Waiting, "StateRegressed") {
 			h.agent.membership.Leave("reset", true)
 		} else if !now.Left {
 			h.agent.membership.Stay()
@@ -108,37 +122,35 @@ func (w *World) addNodeIfGone(h *Host) {
 	}
 }
 
-// checkWaits: every removal has ended, or says what it waits for.
-func (w *World) checkWaits() {
-	if len(w.Violations) > 0 {
-		return
-	}
+// found makes up a violation that may yet pass.
+func found(invariant, kind, name, format string, args ...any) []ownership.Violation {
+	return []ownership.Violation{{Invariant: invariant, Kind: kind, Name: name, Message: fmt.Sprintf(format, args...)}}
+}
+
+// moving are the removals that have not ended, and do not say that they wait
+// for what somebody has to do.
+func (w *World) moving() (out []ownership.Violation) {
 	w.checks.counts[Progress]++
 	for _, o := range w.Server.List(apiserver.Peers, "") {
 		p := o.(*v1alpha1.Peer)
 		if p.Spec.Removal == nil || p.Status.Phase == v1alpha1.PhaseRemoved {
 			continue
 		}
-		named := false
-		for _, c := range p.Status.Conditions {
-			if c.Status == metav1.ConditionTrue && (c.Type == v1alpha1.ConditionStalled || c.Type == v1alpha1.ConditionReconciling) {
-				named = named || c.Message != ""
-				if c.Type == v1alpha1.ConditionReconciling {
-					w.violated(Progress, "Peer", p.Name, "%s after %s of calm: %s", p.Status.Phase, w.rest(16), c.Message)
-				}
-			}
-		}
-		if !named {
-			w.violated(Progress, "Peer", p.Name, "%s, and nothing says what it waits for", p.Status.Phase)
+		i := slices.IndexFunc(p.Status.Conditions, func(c metav1.Condition) bool {
+			return c.Status == metav1.ConditionTrue && (c.Type == v1alpha1.ConditionStalled || c.Type == v1alpha1.ConditionReconciling)
+		})
+		switch {
+		case i < 0 || p.Status.Conditions[i].Message == "":
+			out = append(out, found(Progress, "Peer", p.Name, "%s, and nothing says what it waits for", p.Status.Phase)...)
+		case p.Status.Conditions[i].Type == v1alpha1.ConditionReconciling:
+			out = append(out, found(Progress, "Peer", p.Name, "%s, though nothing fails any more: %s", p.Status.Phase, p.Status.Conditions[i].Message)...)
 		}
 	}
+	return out
 }
 
-// checkRest: nothing is on its way any more, and everybody is served.
-func (w *World) checkRest() {
-	if len(w.Violations) > 0 {
-		return
-	}
+// restless is what is still on its way, and who is not served.
+func (w *World) restless() (out []ownership.Violation) {
 	var all controllers.Objects
 	for _, o := range w.Server.List(apiserver.Peers, "") {
 		all.Peers = append(all.Peers, *o.(*v1alpha1.Peer))
@@ -149,16 +161,12 @@ func (w *World) checkRest() {
 	for _, o := range w.Server.List(apiserver.Pools, "") {
 		all.Pools = append(all.Pools, *o.(*v1alpha1.AddressPool))
 	}
-	for _, o := range w.Server.List(apiserver.Leases, Namespace) {
-		all.Leases = append(all.Leases, *o.(*coordinationv1.Lease))
-	}
 	snapshot, _ := controllers.Convert(all)
 	w.checks.counts[ownership.NoLoss]++
-	w.Violations = append(w.Violations, ownership.Check(&snapshot)...)
-	w.Violations = append(w.Violations, ownership.Unsettled(&snapshot)...)
+	out = append(ownership.Check(&snapshot), ownership.Unsettled(&snapshot)...)
 	for _, h := range w.Hosts {
 		if err := h.agent.membership.Ready(); err != nil {
-			w.violated(Progress, "host", h.Name, "it is %s, and allocates nothing: %v", h.agent.membership.Progress().Row, err)
+			out = append(out, found(Progress, "host", h.Name, "it is %s, and allocates nothing: %v", h.agent.membership.Progress().Row, err)...)
 			continue
 		}
 		served := 0
@@ -168,9 +176,10 @@ func (w *World) checkRest() {
 			}
 		}
 		if served < podsInEnd && !w.exhausted() {
-			w.violated(Progress, "host", h.Name, "%d of %d pods have an address", served, podsInEnd)
+			out = append(out, found(Progress, "host", h.Name, "%d of %d pods have an address", served, podsInEnd)...)
 		}
 	}
+	return out
 }
 
 // exhausted: the pool has no room for another range, and nobody has one to
