@@ -45,9 +45,9 @@ type Lease struct {
 	// sent, plus duration, less margin.
 	validUntil time.Duration
 	uid        string
-	// former is the run of this incarnation that this one took over from. It
-	// has ended: where the Lease shows it again, the API has gone back in time.
-	former  string
+	// former are earlier runs on this machine. They have ended: where the Lease
+	// shows one of them again, the API has gone back in time.
+	former  []string
 	watched watchedLease
 	// report and term are what the next write is to say.
 	report []string
@@ -195,6 +195,13 @@ func (l *Lease) Place(ctx context.Context) error {
 	return nil
 }
 
+// Ended says which runs of this machine's have ended.
+func (l *Lease) Ended(runs []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.former = runs
+}
+
 // Take writes this run into exactly the Lease that was read. It rests on LISTs
 // made after that, whose removed incarnations are cut off: they are the report.
 func (l *Lease) Take(ctx context.Context, read *coordinationv1.Lease, uid string, report []string, term string) error {
@@ -220,9 +227,6 @@ func (l *Lease) Take(ctx context.Context, read *coordinationv1.Lease, uid string
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.watched = watchedLease{}
-	if was := holderOf(read); was.uid == uid && was.run != l.run {
-		l.former = was.run
-	}
 	l.renewed(next, sent)
 	return nil
 }
@@ -327,8 +331,8 @@ func (l *Lease) reread(ctx context.Context, held *coordinationv1.Lease) (*coordi
 	case holder.uid == l.uid && holder.run == l.run:
 		l.held, l.uncertain = read, false
 		return read, nil
-	case holder.uid == l.uid && holder.run == l.former:
-		l.held, l.why = nil, errors.New("its lease shows the run before this one (was etcd restored from a backup?) and has to be taken anew")
+	case holder.uid == l.uid && slices.Contains(l.former, holder.run):
+		l.held, l.why = nil, errors.New("its lease shows an earlier run of this agent (was etcd restored from a backup?) and has to be taken anew")
 	case holder.uid == l.uid:
 		l.held, l.why, l.cloned = nil, errCloned, true
 	default:

@@ -300,13 +300,14 @@ func TestLeaseCloned(t *testing.T) {
 
 // Another incarnation's Lease is taken only once it was watched to run out, for
 // the duration that was written in it.
-// A Lease that shows the run that this one took over from has gone back in
+// A Lease that shows a run of this machine's that has ended has gone back in
 // time, as after etcd was restored: nobody is cloned.
 func TestLeaseOfTheFormerRun(t *testing.T) {
 	l := newLeaseTest(t)
 	l.take(l.lease, "uid")
 	before := *l.now().Spec.HolderIdentity
 	second := l.another("run-2")
+	second.Ended([]string{"run-0", "run-1"})
 	l.take(second, "uid")
 	l.write(before, nil)
 	if err := second.Renew(t.Context()); err == nil || second.Held() || second.Cloned() {

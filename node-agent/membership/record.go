@@ -22,6 +22,8 @@ const (
 	// maxFenced bounds the incarnations remembered as fenced. Only that of
 	// the present instanceID can ever be met again.
 	maxFenced = 32
+	// maxRuns bounds the runs remembered.
+	maxRuns = 16
 	// maxFormer bounds the epochs remembered of ranges owned formerly.
 	maxFormer = 1024
 )
@@ -42,6 +44,9 @@ type Record struct {
 	// Fenced are incarnations that were removed: never resumed, whatever the
 	// API says.
 	Fenced []string `json:"fenced,omitempty"`
+	// Runs are the last ones that may have held the Lease, the present one
+	// included.
+	Runs []string `json:"runs,omitempty"`
 	// Machine is where all this was written.
 	Machine Fingerprint `json:"machine,omitzero"`
 	// Ranges are those owned now and formerly, by the AddressRange's uid.
@@ -87,6 +92,7 @@ func (r Record) Owned() []netip.Prefix {
 func (r Record) clone() Record {
 	r.Fenced = slices.Clone(r.Fenced)
 	r.HostRanges = slices.Clone(r.HostRanges)
+	r.Runs = slices.Clone(r.Runs)
 	r.Machine.NICs = slices.Clone(r.Machine.NICs)
 	ranges := make(map[string]RangeRecord, len(r.Ranges))
 	for uid, held := range r.Ranges {
@@ -105,6 +111,15 @@ func (r *Record) fence(peerUID string) {
 	if extra := len(r.Fenced) - maxFenced; extra > 0 {
 		r.Fenced = slices.Delete(r.Fenced, 0, extra)
 	}
+}
+
+// ran notes a run, and returns those before it.
+func (r *Record) ran(run string) (former []string) {
+	if n := len(r.Runs); n == 0 || r.Runs[n-1] != run {
+		r.Runs = append(r.Runs, run)
+	}
+	r.Runs = r.Runs[max(0, len(r.Runs)-maxRuns):]
+	return r.Runs[:len(r.Runs)-1]
 }
 
 // begin forgets all but fenced incarnations and epochs: a new instance.

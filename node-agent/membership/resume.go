@@ -159,6 +159,9 @@ func (a *Agent) hold(ctx context.Context, s *sight, uid string) error {
 		}
 		return errAgain
 	}
+	if err := a.Store.Update(func(r *Record) { a.lease.Ended(slices.Clone(r.ran(a.lease.run))) }); err != nil {
+		return err
+	}
 	if err := a.lease.Take(ctx, s.lease, uid, a.world.relevant, a.term); err != nil {
 		a.mustLook.Store(true)
 		return err
