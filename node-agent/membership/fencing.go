@@ -40,7 +40,7 @@ func (a *Agent) suspend(ctx context.Context, s *sight) error {
 	if err != nil {
 		return err
 	}
-	t := telling{suspended: a.trouble(stance{})}
+	t := telling{suspended: a.trouble(stance{refuse: a.regression()})}
 	if len(left) == 0 {
 		// On disk first: from here on a missing Peer means that it was removed.
 		if err := a.Store.Update(func(r *Record) { r.Acknowledged = true }); err != nil {
@@ -180,13 +180,20 @@ func (a *Agent) stayOut(s *sight) error {
 	return err
 }
 
-// contend says that another instance has this node's name, and touches nothing.
+// contend says that another instance has this node's name, and touches nothing
+// but leftover pods, if what they belonged to is gone: their space may be
+// another's by now.
 func (a *Agent) contend(ctx context.Context, s *sight) error {
 	peer := s.peer(a.Name)
 	a.lease.Drop(errNotTaken)
 	a.forget()
 	a.world, a.term = nil, ""
 	record := a.Store.Record()
+	if record.Joined() && !slices.ContainsFunc(s.Peers, func(p v1alpha1.Peer) bool { return string(p.UID) == record.PeerUID }) {
+		if _, err := a.cutOff("its peer is gone, and another instance has its node's name", everything); err != nil {
+			return err
+		}
+	}
 	if record.InstanceID == "" || record.InstanceID == peer.Spec.InstanceID || !record.Machine.Same(a.machine) {
 		// What this disk remembers is another machine's, or nothing.
 		if err := a.Store.Update(func(r *Record) { r.begin(a.NewID(), a.machine) }); err != nil {

@@ -34,9 +34,7 @@ func (a *Agent) resume(ctx context.Context, s *sight) error {
 		return err
 	}
 	now := stance{peerUID: string(peer.UID)}
-	if a.world.regressed != "" {
-		now.refuse = fmt.Errorf("StateRegressed: %s. Was etcd restored from a backup? Pods keep running, nothing is allocated "+
-			"until the API shows it again; to give up what this node was: selvage-agent reset", a.world.regressed)
+	if now.refuse = a.regression(); now.refuse != nil {
 		now.waiting = now.refuse.Error()
 	}
 	a.settleStance(now)
@@ -56,6 +54,15 @@ func (a *Agent) resume(ctx context.Context, s *sight) error {
 		return err
 	}
 	return a.echo(s)
+}
+
+// regression is what the API has forgotten; nil: nothing.
+func (a *Agent) regression() error {
+	if a.world.regressed == "" {
+		return nil
+	}
+	return fmt.Errorf("StateRegressed: %s. Was etcd restored from a backup? Pods keep running, nothing is allocated "+
+		"until the API shows it again; to give up what this node was: selvage-agent reset", a.world.regressed)
 }
 
 // trouble is why a serving peer allocates nothing; empty: it does.

@@ -12,6 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/selvage-net/selvage/api/v1alpha1"
 	"github.com/selvage-net/selvage/controllers"
@@ -127,9 +128,21 @@ func found(invariant, kind, name, format string, args ...any) []ownership.Violat
 	return []ownership.Violation{{Invariant: invariant, Kind: kind, Name: name, Message: fmt.Sprintf(format, args...)}}
 }
 
+// undecided: etcd was restored, somebody says what the API has forgotten, and a
+// person has to bring it back. Nothing has to come to rest before.
+func (w *World) undecided() bool {
+	return w.restored && slices.ContainsFunc(w.Server.List(apiserver.Peers, ""), func(o client.Object) bool {
+		report := o.(*v1alpha1.Peer).Status.Agent
+		return report != nil && strings.Contains(report.Suspended, "StateRegressed")
+	})
+}
+
 // moving are the removals that have not ended, and do not say that they wait
 // for what somebody has to do.
 func (w *World) moving() (out []ownership.Violation) {
+	if w.undecided() {
+		return nil
+	}
 	w.checks.counts[Progress]++
 	for _, o := range w.Server.List(apiserver.Peers, "") {
 		p := o.(*v1alpha1.Peer)
@@ -151,6 +164,9 @@ func (w *World) moving() (out []ownership.Violation) {
 
 // restless is what is still on its way, and who is not served.
 func (w *World) restless() (out []ownership.Violation) {
+	if w.undecided() {
+		return nil
+	}
 	var all controllers.Objects
 	for _, o := range w.Server.List(apiserver.Peers, "") {
 		all.Peers = append(all.Peers, *o.(*v1alpha1.Peer))
