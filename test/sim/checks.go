@@ -206,8 +206,8 @@ func (c *checks) allocated(h *Host, addr netip.Addr) {
 	w := h.machine.w
 	c.counts[OneHolder]++
 	uid := h.disk.record.PeerUID
-	if c.asserted[uid] || c.believed[h.Name] {
-		return
+	if c.asserted[uid] || w.restored {
+		return // what the API says of it is false, or has been forgotten
 	}
 	for name, r := range c.ranges {
 		if r.cidr.Contains(addr) && r.uid != uid {

@@ -244,7 +244,26 @@ func restore(w *World, o Op) {
 		}
 	}
 	w.down = true
-	w.after(5*time.Second, nil, func() { w.down = false })
+	w.after(5*time.Second, nil, func() {
+		w.down = false
+		w.forgetPods()
+	})
+}
+
+// forgetPods deletes the Pods that no kubelet runs any more: a backup has
+// brought them back.
+func (w *World) forgetPods() {
+	running := map[string]bool{}
+	for _, h := range w.Hosts {
+		for _, p := range h.pods {
+			running[p.name] = true
+		}
+	}
+	for _, o := range w.Server.List(apiserver.Pods, "") {
+		if !running[o.GetName()] {
+			w.deletePod(o.GetName())
+		}
+	}
 }
 
 func pods(w *World, o Op) {

@@ -12,7 +12,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/selvage-net/selvage/api/v1alpha1"
 	"github.com/selvage-net/selvage/controllers"
@@ -43,9 +42,6 @@ func (w *World) settle() {
 	w.Violations = append(w.Violations, w.moving()...)
 	for _, o := range w.Server.List(apiserver.Removals, "") {
 		cancel(w, Op{Who: o.GetName()})
-	}
-	for _, h := range w.Hosts {
-		h.wanted = podsInEnd
 	}
 	w.runUntil(w.most(4), w.restless)
 	w.decide()
@@ -128,20 +124,11 @@ func found(invariant, kind, name, format string, args ...any) []ownership.Violat
 	return []ownership.Violation{{Invariant: invariant, Kind: kind, Name: name, Message: fmt.Sprintf(format, args...)}}
 }
 
-// undecided: etcd was restored, somebody says what the API has forgotten, and a
-// person has to bring it back. Nothing has to come to rest before.
-func (w *World) undecided() bool {
-	return w.restored && slices.ContainsFunc(w.Server.List(apiserver.Peers, ""), func(o client.Object) bool {
-		report := o.(*v1alpha1.Peer).Status.Agent
-		return report != nil && strings.Contains(report.Suspended, "StateRegressed")
-	})
-}
-
 // moving are the removals that have not ended, and do not say that they wait
 // for what somebody has to do.
 func (w *World) moving() (out []ownership.Violation) {
-	if w.undecided() {
-		return nil
+	if w.restored {
+		return nil // a person has to bring back what was forgotten, or give it up
 	}
 	w.checks.counts[Progress]++
 	for _, o := range w.Server.List(apiserver.Peers, "") {
@@ -164,8 +151,8 @@ func (w *World) moving() (out []ownership.Violation) {
 
 // restless is what is still on its way, and who is not served.
 func (w *World) restless() (out []ownership.Violation) {
-	if w.undecided() {
-		return nil
+	if w.restored {
+		return nil // a person has to bring back what was forgotten, or give it up
 	}
 	var all controllers.Objects
 	for _, o := range w.Server.List(apiserver.Peers, "") {
@@ -178,6 +165,7 @@ func (w *World) restless() (out []ownership.Violation) {
 		all.Pools = append(all.Pools, *o.(*v1alpha1.AddressPool))
 	}
 	snapshot, _ := controllers.Convert(all)
+	w.schedule()
 	w.checks.counts[ownership.NoLoss]++
 	out = append(ownership.Check(&snapshot), ownership.Unsettled(&snapshot)...)
 	for _, h := range w.Hosts {
@@ -198,9 +186,23 @@ func (w *World) restless() (out []ownership.Violation) {
 	return out
 }
 
-// exhausted: the pool has no room for another range, and nobody has one to
-// give back.
+// schedule has pods run where they can; where they cannot, it drains.
+func (w *World) schedule() {
+	for _, h := range w.Hosts {
+		h.wanted = 0
+		if h.agent.membership.Ready() == nil {
+			h.wanted = podsInEnd
+		}
+	}
+}
+
+// exhausted: ranges cover all of the pool. Who needs one waits for somebody's
+// that is idle.
 func (w *World) exhausted() bool {
 	pool, err := netip.ParsePrefix(w.Pool)
-	return err == nil && 1<<(29-pool.Bits()) < len(w.Hosts)
+	left := 1 << (32 - pool.Bits())
+	for _, r := range w.checks.ranges {
+		left -= 1 << (32 - r.cidr.Bits())
+	}
+	return err == nil && left == 0
 }

@@ -21,9 +21,10 @@ import (
 )
 
 var (
-	first = flag.Uint64("first", 1, "the first seed")
-	seeds = flag.Uint64("seeds", 200, "how many histories are tried")
-	full  = flag.Bool("tell", false, "print what happens in a broken one")
+	first  = flag.Uint64("first", 1, "the first seed")
+	seeds  = flag.Uint64("seeds", 200, "how many histories are tried")
+	broken = flag.Bool("broken", false, "break the rules, one after the other, to see that it is noticed")
+	full   = flag.Bool("tell", false, "print what happens in a broken one")
 )
 
 func TestMain(m *testing.M) {
@@ -33,12 +34,19 @@ func TestMain(m *testing.M) {
 }
 
 // TestStories lets histories happen, as many as are asked for.
-func TestStories(t *testing.T) { tryAll(t, func(s sim.Story) sim.Story { return s }) }
+func TestStories(t *testing.T) {
+	tryAll(t, func(s sim.Story) sim.Story { return s },
+		ownership.Disjoint, sim.OneHolder, ownership.Fenced, ownership.OneHeir, ownership.NoLoss, ownership.Monotone, sim.Progress)
+}
 
-// TestRestored does so with etcd restored from a backup in each.
-func TestRestored(t *testing.T) { tryAll(t, sim.Story.Restored) }
+// TestRestored does so with etcd restored from a backup in each. What is safe
+// has to stay so; what the API has forgotten a person has to bring back, so
+// that nothing has to come to rest.
+func TestRestored(t *testing.T) {
+	tryAll(t, sim.Story.Restored, ownership.Disjoint, sim.OneHolder, ownership.Fenced, ownership.OneHeir, ownership.Monotone)
+}
 
-func tryAll(t *testing.T, change func(sim.Story) sim.Story) {
+func tryAll(t *testing.T, change func(sim.Story) sim.Story, checked ...string) {
 	began := time.Now()
 	var steps, length atomic.Int64
 	var mu sync.Mutex
@@ -72,7 +80,7 @@ func tryAll(t *testing.T, change func(sim.Story) sim.Story) {
 	took := time.Since(began)
 	t.Logf("%d histories, %d steps, %.0f simulated hours, in %s (%.0f steps a second); checks: %v", *seeds,
 		steps.Load(), time.Duration(length.Load()).Hours(), took.Round(time.Second), float64(steps.Load())/took.Seconds(), counts)
-	for _, name := range []string{ownership.Disjoint, sim.OneHolder, ownership.Fenced, ownership.OneHeir, ownership.NoLoss, ownership.Monotone, sim.Progress} {
+	for _, name := range checked {
 		if counts[name] == 0 {
 			t.Errorf("%s was never checked", name)
 		}
