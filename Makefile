@@ -51,6 +51,14 @@ model: ## The models of the protocol to their wider bounds, and the shortest cou
 	go test -count=1 -timeout 60m -v ./test/model -run '^TestPromela$$' -full
 	go test -count=1 -timeout 60m -v ./controllers/ownership -run '^TestExplore$$' -full
 
+SEEDS ?= 10000
+SIM   := go test -count=1 -timeout 60m -v ./test/sim
+.PHONY: sim
+sim: ## The real loops over a simulated API server: SEEDS histories (default 10000), and what breaks without a rule (minutes)
+	$(SIM) -run 'TestSameAgain|TestScripts|TestMutationsAreKilled' -broken
+	$(SIM) -run '^TestRestored$$' -seeds $$(($(SEEDS) / 10))
+	$(SIM) -run '^TestStories$$' -seeds $(SEEDS)
+
 .PHONY: e2e
 e2e: ## Selvage installed on real nodes: kubelets, containerd, real pods (root)
 	hack/e2e.sh

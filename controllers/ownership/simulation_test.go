@@ -13,17 +13,21 @@ import (
 	"github.com/selvage-net/selvage/test/sim"
 )
 
-var (
-	mutantSeeds = flag.Uint64("mutant-seeds", 60, "how many simulated histories a broken rule may survive")
-	allMutants  = flag.Bool("all-mutants", false, "try every rule, not those alone that simulation is known to need")
-)
+var mutantSeeds = flag.Uint64("mutant-seeds", 0, "how many simulated histories a broken rule may survive")
+
+// needed are the rules that simulation breaks something without. Each has a
+// killer of its own besides: see TestEveryRuleIsKilled.
+var needed = []string{"Epoch"}
 
 // TestSimulationKills takes one rule out at a time and lets the real loops go
 // on: some invariant must break.
 func TestSimulationKills(t *testing.T) {
+	if *mutantSeeds == 0 {
+		t.Skip("NOT RUN: it takes minutes. make sim runs it")
+	}
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
-	for _, name := range sortedNames(ownership.Rules) {
+	for _, name := range needed {
 		wg.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
