@@ -17,13 +17,13 @@ var mutantSeeds = flag.Uint64("mutant-seeds", 0, "how many simulated histories a
 
 // needed are the rules that simulation breaks something without. Each has a
 // killer of its own besides: see TestEveryRuleIsKilled.
-var needed = []string{"Epoch"}
+var needed = []string{"Epoch", "LeaseSpent", "Orphans"}
 
 // TestSimulationKills takes one rule out at a time and lets the real loops go
 // on: some invariant must break.
 func TestSimulationKills(t *testing.T) {
 	if *mutantSeeds == 0 {
-		t.Skip("NOT RUN: it takes minutes. make sim runs it")
+		t.Skip("NOT RUN: it takes minutes. make mutants runs it")
 	}
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, runtime.GOMAXPROCS(0))

@@ -81,7 +81,7 @@ func (c *Controller) start() {
 	cache := p.watch(watchedByControllers, func(before, after client.Object) { c.wake(before, after) })
 	loop.Reader.Cached = cachedReader{c: cache}
 	if w.Mutation == TrustCaches {
-		loop.Reader.Direct = everything{apiClient: api, cached: cachedReader{c: cache}}
+		loop.Reader.Direct = &everything{apiClient: api}
 	}
 	p.loop(c.step, 0, nil, 0)
 	c.looper = p.loops[0]
@@ -202,16 +202,14 @@ func (c *Controller) elect(ctx context.Context) time.Duration {
 	return 5 * time.Second
 }
 
-// everything reads from the cache what is to be read consistently.
-type everything struct {
-	*apiClient
-	cached cachedReader
-}
+// everything reads from the watches what is to be read consistently.
+type everything struct{ *apiClient }
 
 // List is client.Reader.List.
-func (e everything) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
-	if _, pods := list.(*corev1.PodList); pods {
+func (e *everything) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	c := e.p.cache
+	if _, pods := list.(*corev1.PodList); pods || c == nil || !c.complete {
 		return e.apiClient.List(ctx, list, opts...)
 	}
-	return e.cached.List(ctx, list, opts...)
+	return cachedReader{c: c}.List(ctx, list, opts...)
 }

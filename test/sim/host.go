@@ -140,9 +140,13 @@ func (h *Host) start() {
 	book := &ledger{Ledger: addresses.NewLedger(), h: h, p: p}
 	handle := &kernel{h, p}
 	cache := &agentCache{}
+	var api client.Client = &apiClient{p: p}
+	if w.Mutation == TrustWatches {
+		api = &everything{apiClient: &apiClient{p: p}}
+	}
 	a.membership, err = membership.New(membership.Config{
 		Name: h.Name, Namespace: Namespace, Version: "sim", HostName: h.Name, LeaseDuration: w.Lease,
-		Store: store, Client: &apiClient{p: p}, Cache: cache, Kernel: handle, Ledger: book,
+		Store: store, Client: api, Cache: cache, Kernel: handle, Ledger: book,
 		Sandboxes: &runtime{h, p}, Clock: w.Mutation.clock(p), Log: slog.New(slog.DiscardHandler), Metrics: metrics,
 		Gone:    func(at datapath.Attachment) { a.cni.Gone(at) },
 		Machine: func() (membership.Fingerprint, error) { return membership.Fingerprint{DMI: h.fingerprint}, nil },
@@ -187,7 +191,7 @@ func (a *agentCache) View(context.Context) (membership.View, bool) {
 	}
 	v := membership.View{
 		Peers: items[v1alpha1.Peer](c.objects(apiserver.Peers), false), Ranges: items[v1alpha1.AddressRange](c.objects(apiserver.Ranges), false),
-		Pools: items[v1alpha1.AddressPool](c.objects(apiserver.Pools), false), Consistent: c.p.w.Mutation == TrustWatches,
+		Pools: items[v1alpha1.AddressPool](c.objects(apiserver.Pools), false),
 	}
 	for _, o := range c.objects(apiserver.Removals) {
 		v.Removal = o.(*v1alpha1.PeerRemoval)
