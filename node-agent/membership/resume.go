@@ -167,7 +167,8 @@ func (a *Agent) hold(ctx context.Context, s *sight, uid string) error {
 		return errAgain
 	}
 	if err := a.Store.Update(func(r *Record) { a.lease.Ended(slices.Clone(r.ran(a.lease.run))) }); err != nil {
-		return err
+		// Nobody but a restored etcd ever asks for it.
+		a.Log.Warn("this run is not remembered", "error", err)
 	}
 	if err := a.lease.Take(ctx, s.lease, uid, a.world.relevant, a.term); err != nil {
 		a.mustLook.Store(true)
