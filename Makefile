@@ -53,6 +53,12 @@ model: ## The models of the protocol to their wider bounds, and the shortest cou
 
 SEEDS ?= 10000
 SIM   := go test -count=1 -timeout 60m -v ./test/sim
+.PHONY: proof
+proof: ## That no address is ever owned twice: models, museum, simulations (docs/safety.md; root)
+	hack/setup.sh
+	go test -count=1 -timeout 30m -p 1 ./test/model ./test/museum ./test/sim/apiserver/...
+	$(MAKE) --no-print-directory sim
+
 .PHONY: sim
 sim: ## The real loops over a simulated API server: SEEDS histories (default 10000), a tenth of them with etcd restored
 	$(SIM) -run '^(TestSameAgain|TestScripts)$$'

@@ -28,9 +28,9 @@ failed=0
 CGO_ENABLED=0 "${gotest[@]}" -p 1 "$@" ./test/e2e/controller ./test/e2e/kubectl -skip '^TestTwoControllers$' &
 longest=$!
 trap 'kill "$longest" 2>/dev/null || true' EXIT
-# Installing and real nodes, and simulations, have targets of their own: make
-# e2e, make sim.
-all=$(go list ./... | grep -v -E '/test/(e2e/(controller|kubectl|install|nodes|lifecycle|machines|restore|chaos)|sim)$')
+# Installing and real nodes, and models and simulations, have targets of their
+# own: make e2e, make proof.
+all=$(go list ./... | grep -v -E '/test/(e2e/(controller|kubectl|install|nodes|lifecycle|machines|restore|chaos)|model|museum|sim(/.*)?)$')
 raced='/(controllers|node-agent/.*|cmd/.*|hack/cluster/(hosts|nodes|processes)|test/witness)$'
 # shellcheck disable=SC2046 # one word a package
 CGO_ENABLED=0 "${gotest[@]}" -p 1 "$@" $(grep -v -E "$raced" <<<"$all") || failed=1
