@@ -13,7 +13,7 @@ import (
 	"github.com/selvage-net/selvage/test/sim"
 )
 
-var mutantSeeds = flag.Uint64("mutant-seeds", 0, "how many simulated histories a broken rule may survive")
+var mutantSeeds = flag.Uint64("mutant-seeds", 20, "how many simulated histories a broken rule may survive")
 
 // needed are the rules that simulation breaks something without. Each has a
 // killer of its own besides: see TestEveryRuleIsKilled.
@@ -22,9 +22,6 @@ var needed = []string{"Epoch", "LeaseSpent", "Orphans"}
 // TestSimulationKills takes one rule out at a time and lets the real loops go
 // on: some invariant must break.
 func TestSimulationKills(t *testing.T) {
-	if *mutantSeeds == 0 {
-		t.Skip("NOT RUN: it takes minutes. make mutants runs it")
-	}
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
 	for _, name := range needed {
