@@ -238,6 +238,6 @@ func (r cachedReader) List(_ context.Context, list client.ObjectList, opts ...cl
 			return object.GetNamespace() != o.Namespace
 		})
 	}
-	fill(list, selected(objects, o), false)
+	fill(list, apiserver.Selected(objects, o.FieldSelector), false)
 	return nil
 }

@@ -44,33 +44,8 @@ func (c *apiClient) List(_ context.Context, list client.ObjectList, opts ...clie
 	if err != nil {
 		return err
 	}
-	fill(list, selected(got.([]client.Object), o), true)
+	fill(list, apiserver.Selected(got.([]client.Object), o.FieldSelector), true)
 	return nil
-}
-
-// selected are those that a field selector selects.
-func selected(objects []client.Object, o client.ListOptions) []client.Object {
-	if o.FieldSelector == nil {
-		return objects
-	}
-	var out []client.Object
-	for _, object := range objects {
-		wanted := true
-		for _, r := range o.FieldSelector.Requirements() {
-			switch r.Field {
-			case "metadata.name":
-				wanted = wanted && object.GetName() == r.Value
-			case "spec.nodeName":
-				wanted = wanted && object.(*corev1.Pod).Spec.NodeName == r.Value
-			default:
-				panic("sim: no such field selector: " + r.Field)
-			}
-		}
-		if wanted {
-			out = append(out, object)
-		}
-	}
-	return out
 }
 
 // Create is client.Writer.Create.
