@@ -190,6 +190,9 @@ func (a *Agent) contend(ctx context.Context, s *sight) error {
 	a.world, a.term = nil, ""
 	record := a.Store.Record()
 	if record.Joined() && !slices.ContainsFunc(s.Peers, func(p v1alpha1.Peer) bool { return string(p.UID) == record.PeerUID }) {
+		if !s.Consistent {
+			return errAgain // a cache may lack it
+		}
 		if _, err := a.cutOff("its peer is gone, and another instance has its node's name", everything); err != nil {
 			return err
 		}
