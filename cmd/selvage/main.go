@@ -19,8 +19,9 @@ import (
 const (
 	// patience bounds the wait for an agent that took the call and is silent.
 	patience = 60
-	// pauses, of 20 ms each, bound the wait for one that is being restarted: 10 s.
-	pauses = 500
+	// pauses, of 20 ms each, bound the wait for one that is being restarted: a
+	// minute, of the four that the kubelet gives a sandbox by default.
+	pauses = 3000
 
 	codeTryAgain     = "11"
 	codeDecode       = "6"

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -85,18 +86,22 @@ func used(ctx context.Context, name string) (int64, error) {
 	return peer.Status.Used, err
 }
 
-// sandboxFailures are how often each pod's sandbox could not be made.
-func sandboxFailures(ctx context.Context) map[string]int32 {
+// oneRetry shows that no pod's sandbox failed to be made more than once. Events
+// of other tests' pods, which may well have failed, are still there.
+func oneRetry(ctx context.Context, pods []*corev1.Pod) {
 	GinkgoHelper()
 	var events corev1.EventList
 	Expect(s.Client.List(ctx, &events, client.InNamespace("default"))).To(Succeed())
-	failures := map[string]int32{}
+	failures, why := map[types.UID]int32{}, map[types.UID][]string{}
 	for _, e := range events.Items {
 		if e.Reason == "FailedCreatePodSandBox" {
-			failures[e.InvolvedObject.Name+" "+string(e.InvolvedObject.UID)] += max(e.Count, 1)
+			failures[e.InvolvedObject.UID] += max(e.Count, 1)
+			why[e.InvolvedObject.UID] = append(why[e.InvolvedObject.UID], e.Message)
 		}
 	}
-	return failures
+	for _, pod := range pods {
+		Expect(failures[pod.UID]).To(BeNumerically("<=", 1), "%s: %q", pod.Name, why[pod.UID])
+	}
 }
 
 var _ = Describe("under traffic", Ordered, func() {
@@ -121,9 +126,7 @@ var _ = Describe("under traffic", Ordered, func() {
 			Expect(err).NotTo(HaveOccurred())
 		}
 		Expect(steady()).To(Succeed())
-		for pod, failures := range sandboxFailures(ctx) {
-			Expect(failures).To(BeNumerically("<=", 1), "%s", pod)
-		}
+		oneRetry(ctx, started)
 		Expect(s.Delete(ctx, started...)).To(Succeed())
 		t.lostNothing(ctx)
 	}, forRemoval)
