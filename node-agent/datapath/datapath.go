@@ -6,6 +6,7 @@ package datapath
 import (
 	"fmt"
 	"net/netip"
+	"time"
 )
 
 // Attachment is one pod interface, as its host link's alias tells it.
@@ -55,6 +56,11 @@ const (
 	// takes direct traffic, and encapsulates otherwise.
 	Auto = "auto"
 )
+
+// Forgets is how long the kernel may keep a packet that it cannot send yet, with
+// a margin: it gives a neighbour that does not answer up after mcast_solicit
+// probes, retrans_time apart (arp(7)): 3 s unless somebody has set them.
+const Forgets = 5 * time.Second
 
 // Options say how a Kernel is opened. The zero value is usable.
 type Options struct {

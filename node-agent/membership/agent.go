@@ -123,6 +123,9 @@ type Agent struct {
 	waited string
 	// unlinked: a former row may have cut pods off.
 	unlinked bool
+	// quiet is when the kernel has forgotten what pods sent before they were
+	// cut off.
+	quiet time.Duration
 	told     told
 	// eager: a pod's end is news, since something waits for it.
 	eager atomic.Bool
@@ -181,6 +184,9 @@ func New(cfg Config) (*Agent, error) {
 		first.unhealthy = errors.New("this node has not joined the network, and the API server has not been seen yet")
 	}
 	a.stance.Store(&first)
+	if cfg.Store.Record().Joined() {
+		a.hush() // a former run may have cut pods off a moment ago
+	}
 	cfg.Ledger.SetGate(a.permit)
 	return a, nil
 }
@@ -223,6 +229,9 @@ func (a *Agent) Adopt(ctx context.Context) error {
 		}
 	}
 	close(seeded)
+	if len(attachments) > 0 {
+		a.hush()
+	}
 	a.Log.Info("found the pods of before", "interfaces", len(attachments))
 	return nil
 }

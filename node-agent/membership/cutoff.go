@@ -43,6 +43,7 @@ func (a *Agent) cutOff(why string, which func(datapath.Attachment) bool) ([]stri
 			if err := a.Kernel.CutOff(at, true); err != nil {
 				return nil, fmt.Errorf("cutting off pod %s: %w", podName(at), err)
 			}
+			a.hush()
 			a.Metrics.cutOff.Inc()
 			a.Log.Warn("cut off", "pod", podName(at), "addresses", at.Addresses, "because", why)
 		}
@@ -54,4 +55,18 @@ func (a *Agent) cutOff(why string, which func(datapath.Attachment) bool) ([]stri
 		}
 	}
 	return left, nil
+}
+
+// hush begins the time after which nothing is heard any more of pods that are
+// cut off.
+func (a *Agent) hush() { a.quiet = a.Clock.Now() + datapath.Forgets }
+
+// silent waits until then. Whoever acknowledges, joins anew or leaves before
+// that would be heard with a packet that its kernel had kept: the others know
+// the underlay address that it comes from.
+func (a *Agent) silent() error {
+	if left := a.quiet - a.Clock.Now(); left > 0 {
+		return waitFor(left, "the kernel to forget what pods sent before they were cut off")
+	}
+	return nil
 }

@@ -40,8 +40,9 @@ func (a *Agent) suspend(ctx context.Context, s *sight) error {
 	if err != nil {
 		return err
 	}
+	heard := a.silent()
 	t := telling{suspended: a.trouble(stance{refuse: a.regression()})}
-	if len(left) == 0 {
+	if len(left) == 0 && heard == nil {
 		// On disk first: from here on a missing Peer means that it was removed.
 		if err := a.Store.Update(func(r *Record) { r.Acknowledged = true }); err != nil {
 			return err
@@ -57,6 +58,9 @@ func (a *Agent) suspend(ctx context.Context, s *sight) error {
 	if len(left) > 0 {
 		return waitFor(fencePeriod*4, "%d pods to go before the removal is acknowledged: %s. Drain the node (kubectl drain %s --ignore-daemonsets --delete-emptydir-data)",
 			len(left), brief(left), a.Name)
+	}
+	if heard != nil {
+		return heard
 	}
 	a.wait("the controller to move this peer's ranges")
 	return nil
@@ -144,24 +148,35 @@ func (a *Agent) fence(ctx context.Context, s *sight) error {
 	return nil
 }
 
-// abandon serves nothing: no lease, no range, no pod, no other peer.
+// abandon serves nothing: no lease, no range, no pod, no other peer. It returns
+// the pods that are not cut off yet, or waits until those that are cannot be
+// heard any more.
 func (a *Agent) abandon(s *sight, why string) ([]string, error) {
 	a.eager.Store(true)
 	a.lease.Drop(errNotTaken)
 	a.forget()
 	a.world, a.term = nil, ""
 	left, err := a.cutOff(why, everything)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = a.deafen(s)
 	}
+	if err != nil || len(left) > 0 {
+		return left, err
+	}
+	return nil, a.silent()
+}
+
+// deafen takes every other peer out of the datapath.
+func (a *Agent) deafen(s *sight) error {
 	if len(a.underlay) == 0 {
 		// Without an address there is no tunnel either.
+		var err error
 		if a.underlay, a.vtep, err = a.Kernel.Underlay(s.nodeAddresses()); err != nil || len(a.underlay) == 0 {
 			a.Log.Debug("the datapath is left as it is", "error", err)
-			return left, nil
+			return nil
 		}
 	}
-	return left, a.setKernel(datapath.Desired{Name: a.Name, Underlay: a.underlay, Complete: true})
+	return a.setKernel(datapath.Desired{Name: a.Name, Underlay: a.underlay, Complete: true})
 }
 
 // stayOut waits for the PeerRemoval that keeps this node out to be deleted. What

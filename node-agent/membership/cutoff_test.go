@@ -1,0 +1,86 @@
+// Copyright The Selvage Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package membership
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/selvage-net/selvage/api/v1alpha1"
+	"github.com/selvage-net/selvage/node-agent/datapath"
+)
+
+// remove takes the machine's Peer away, as the controller does in the end, when
+// the agent has acknowledged it.
+func (m *machine) remove(a *Agent) {
+	m.Helper()
+	if err := a.Store.Update(func(r *Record) { r.Acknowledged = true }); err != nil {
+		m.Fatal(err)
+	}
+	p := m.peer()
+	p.Finalizers = nil
+	if err := m.api.Update(m.Context(), p); err != nil {
+		m.Fatal(err)
+	}
+	if err := m.api.Delete(m.Context(), p); err != nil {
+		m.Fatal(err)
+	}
+}
+
+func (m *machine) joined() bool {
+	m.Helper()
+	err := m.api.Get(m.Context(), client.ObjectKey{Name: "host1"}, &v1alpha1.Peer{})
+	if client.IgnoreNotFound(err) != nil {
+		m.Fatal(err)
+	}
+	return !apierrors.IsNotFound(err)
+}
+
+// TestJoinsAnewUnheard: a node that was removed joins anew when the kernel has
+// forgotten what its pods sent before they were cut off, and not before; an
+// agent that is started anew meanwhile begins to wait again.
+func TestJoinsAnewUnheard(t *testing.T) {
+	for _, restarted := range []bool{false, true} {
+		m := newMachine(t)
+		a := m.agent(m.disk)
+		m.rounds(a, 8)
+		pod := datapath.AttachRequest{Network: "selvage", Sandbox: "s", IfName: "eth0", NetNS: "pod", Addresses: []netip.Addr{netip.MustParseAddr("10.32.0.9")}}
+		if _, err := m.kernel.Attach(pod); err != nil {
+			t.Fatal(err)
+		}
+		m.remove(a)
+		m.rounds(a, 8)
+		if at, _, err := m.kernel.Lookup("selvage", "s", "eth0"); err != nil || at.Up {
+			t.Fatalf("the pod is not cut off: %+v, %v; %s", at, err, a.row)
+		}
+		if m.joined() {
+			t.Fatal("joined at once")
+		}
+		m.clock.advance(datapath.Forgets - time.Millisecond)
+		if restarted {
+			if err := a.Store.Close(); err != nil {
+				t.Fatal(err)
+			}
+			a = m.agent(m.disk)
+		}
+		m.rounds(a, 8)
+		if m.joined() {
+			t.Fatal("joined before the kernel has forgotten")
+		}
+		m.clock.advance(time.Millisecond)
+		m.rounds(a, 8)
+		if m.joined() == restarted {
+			t.Fatalf("joined: %t, started anew: %t", m.joined(), restarted)
+		}
+		m.clock.advance(datapath.Forgets)
+		m.rounds(a, 8)
+		if !m.joined() {
+			t.Fatal("never joined")
+		}
+	}
+}
