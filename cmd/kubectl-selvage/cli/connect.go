@@ -5,7 +5,6 @@ package cli
 
 import (
 	"cmp"
-	"net/http"
 	"strings"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -19,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/selvage-net/selvage/api/v1alpha1"
+	"github.com/selvage-net/selvage/cmd/kubectl-selvage/survey"
 )
 
 const defaultNamespace = "selvage-system"
@@ -59,12 +59,21 @@ func mapper() meta.RESTMapper {
 // client reads and writes the API server directly: no cache, so that every
 // LIST is consistent.
 func (s *session) client() (client.Client, error) {
-	config, err := s.config.ToRESTConfig()
+	c, err := s.cluster()
 	if err != nil {
 		return nil, err
 	}
+	return client.New(c.Config, client.Options{HTTPClient: c.HTTP, Scheme: c.Scheme, Mapper: c.Mapper})
+}
+
+// cluster is the one that the flags and the kubeconfig name.
+func (s *session) cluster() (survey.Cluster, error) {
+	config, err := s.config.ToRESTConfig()
+	if err != nil {
+		return survey.Cluster{}, err
+	}
 	if s.nowhere(config) {
-		return nil, clientcmd.ErrEmptyCluster
+		return survey.Cluster{}, clientcmd.ErrEmptyCluster
 	}
 	config = rest.CopyConfig(config)
 	config.QPS = -1 // a person at a terminal does not flood anybody
@@ -72,10 +81,7 @@ func (s *session) client() (client.Client, error) {
 	// A warning belongs beside the answer, not into the log.
 	config.WarningHandler = rest.NewWarningWriter(s.ErrOut, rest.WarningWriterOptions{Deduplicate: true})
 	httpClient, err := rest.HTTPClientFor(config)
-	if err != nil {
-		return nil, err
-	}
-	return newClient(config, httpClient)
+	return survey.Cluster{Config: config, HTTP: httpClient, Scheme: scheme, Mapper: mapper()}, err
 }
 
 // nowhere says that the address is only what client-go falls back on when
@@ -83,8 +89,4 @@ func (s *session) client() (client.Client, error) {
 func (s *session) nowhere(config *rest.Config) bool {
 	raw, err := s.config.ToRawKubeConfigLoader().RawConfig()
 	return err == nil && len(raw.Clusters) == 0 && *s.config.APIServer == "" && strings.HasSuffix(config.Host, "localhost:8080")
-}
-
-func newClient(config *rest.Config, httpClient *http.Client) (client.Client, error) {
-	return client.New(config, client.Options{HTTPClient: httpClient, Scheme: scheme, Mapper: mapper()})
 }

@@ -43,6 +43,9 @@ const tour = `  # what is going on, and what each removal waits for
   # who holds how much of each pool
   kubectl selvage status ipam
 
+  # the address space, drawn and kept up to date
+  kubectl selvage map --watch
+
   # host3 burns: give its addresses to host1, and wait until that is done
   kubectl selvage rmpeer host3 --heir host1 --wait
 
@@ -92,7 +95,7 @@ func (s *session) root() *cobra.Command {
 	}
 	hide(root, "as-uid", "as-user-extra", "cache-dir", "disable-compression", "tls-server-name", "user", "token",
 		"client-certificate", "client-key", "certificate-authority", "insecure-skip-tls-verify")
-	root.AddCommand(s.status(), s.peers(), s.ipam(), s.rmpeer(), s.cancel(), s.reset(), s.check(), s.versionCommand(), s.completion())
+	root.AddCommand(s.status(), s.peers(), s.ipam(), s.mapCommand(), s.rmpeer(), s.cancel(), s.reset(), s.check(), s.versionCommand(), s.completion())
 	_ = root.RegisterFlagCompletionFunc("namespace", cobra.NoFileCompletions)
 	return root
 }

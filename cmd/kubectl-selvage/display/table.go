@@ -29,9 +29,21 @@ const (
 	Bad
 	Faint
 	Strong
+	// The hues mean nothing but to tell one from another.
+	Blue
+	Magenta
+	Cyan
+	BrightBlue
+	BrightMagenta
+	BrightCyan
 )
 
-var escapes = [...]string{Plain: "", Good: "\x1b[32m", Warn: "\x1b[33m", Bad: "\x1b[31m", Faint: "\x1b[2m", Strong: "\x1b[1m"}
+var escapes = [...]string{
+	Plain: "", Good: "\x1b[32m", Warn: "\x1b[33m", Bad: "\x1b[31m", Faint: "\x1b[2m", Strong: "\x1b[1m",
+	Blue: "\x1b[34m", Magenta: "\x1b[35m", Cyan: "\x1b[36m", BrightBlue: "\x1b[94m", BrightMagenta: "\x1b[95m", BrightCyan: "\x1b[96m",
+}
+
+var hues = []Style{Cyan, Magenta, Blue, BrightCyan, BrightMagenta, BrightBlue}
 
 // Cell is one field of a table.
 type Cell struct {

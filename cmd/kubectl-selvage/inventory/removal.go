@@ -196,7 +196,10 @@ func (s *State) UnderWay() []Removal {
 		names[s.Removals[i].Name] = true
 	}
 	for i := range s.Peers {
-		names[s.Peers[i].Name] = true
+		// Most peers of a large network are simply there.
+		if p := &s.Peers[i]; p.Spec.Removal != nil || Gone(Phase(p)) {
+			names[p.Name] = true
+		}
 	}
 	var list []Removal
 	for name := range names {
