@@ -87,7 +87,7 @@ func (l *Loop) report(ctx context.Context, v *View, d *ownership.Decision, outco
 			continue
 		}
 		o = o.DeepCopy()
-		o.Status = want
+		o.Status = *want.DeepCopy()
 		l.writeStatus(ctx, kindPeer, o)
 	}
 	l.Metrics.setView(v)

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/equality"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -109,7 +108,7 @@ func (d *Verdict) setConditions(conditions *[]metav1.Condition, generation int64
 		v1alpha1.ConditionReady, v1alpha1.ConditionFenced, v1alpha1.ConditionReconciling,
 		v1alpha1.ConditionStalled, v1alpha1.ConditionExhausted, v1alpha1.ConditionRemovalsHeld,
 	} {
-		if !slices.ContainsFunc(states, func(s state) bool { return s.kind == kind }) {
+		if !slices.ContainsFunc(states, func(s state) bool { return s.kind == kind }) && apimeta.FindStatusCondition(*conditions, kind) != nil {
 			apimeta.RemoveStatusCondition(conditions, kind)
 		}
 	}
@@ -156,7 +155,7 @@ var countdown = regexp.MustCompile(`\b\d+s left\b`)
 
 // compareConditions ignores countdowns when it looks for material changes.
 func compareConditions(a, b []metav1.Condition) change {
-	if equality.Semantic.DeepEqual(a, b) {
+	if slices.EqualFunc(a, b, sameCondition) {
 		return unchanged
 	}
 	if len(a) != len(b) {
@@ -172,4 +171,11 @@ func compareConditions(a, b []metav1.Condition) change {
 		}
 	}
 	return cosmetic
+}
+
+// sameCondition is == but for what a time is beside its instant.
+func sameCondition(a, b metav1.Condition) bool {
+	at := a.LastTransitionTime.Equal(&b.LastTransitionTime)
+	a.LastTransitionTime, b.LastTransitionTime = metav1.Time{}, metav1.Time{}
+	return at && a == b
 }

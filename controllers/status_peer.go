@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/equality"
-
 	"github.com/selvage-net/selvage/api/v1alpha1"
 	"github.com/selvage-net/selvage/controllers/ownership"
 )
@@ -37,9 +35,11 @@ func TakenOver(addresses int64, peer string) string {
 
 // PeerStatus is what the controller's descriptive part of a Peer's status
 // ought to be. Phase, removal and underlay are written with the decision they
-// belong to, and left as they are here; so is the agent's report.
+// belong to, and left as they are here; so is the agent's report. What is left
+// is shared with o.
 func (d *Verdict) PeerStatus(o *v1alpha1.Peer, p *ownership.Peer) v1alpha1.PeerStatus {
-	out := *o.Status.DeepCopy()
+	out := o.Status
+	out.Conditions = slices.Clone(out.Conditions)
 	out.ObservedGeneration = o.Generation
 	if out.Phase == "" {
 		out.Phase = v1alpha1.PhaseActive
@@ -195,16 +195,14 @@ func evidenceSentence(e ownership.Evidence) string {
 }
 
 // comparePeer says how urgent it is to write want in the place of was.
+// comparePeer looks at what PeerStatus sets, and at nothing else.
 func comparePeer(was, want *v1alpha1.PeerStatus) change {
-	c := compareConditions(was.Conditions, want.Conditions)
-	a, b := *was, *want
-	a.Conditions, b.Conditions = nil, nil
-	usedOnly := a.Used != b.Used
-	a.Used, b.Used = 0, 0
-	if !equality.Semantic.DeepEqual(a, b) {
+	if was.ObservedGeneration != want.ObservedGeneration || was.Phase != want.Phase ||
+		was.Ranges != want.Ranges || was.Addresses != want.Addresses {
 		return material
 	}
-	if usedOnly {
+	c := compareConditions(was.Conditions, want.Conditions)
+	if was.Used != want.Used {
 		c = max(c, cosmetic)
 	}
 	return c

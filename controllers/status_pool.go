@@ -9,7 +9,6 @@ import (
 	"net/netip"
 
 	"go4.org/netipx"
-	"k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/selvage-net/selvage/api/v1alpha1"
 	"github.com/selvage-net/selvage/controllers/ownership"
@@ -164,15 +163,21 @@ func (d *Verdict) overlapping(p *ownership.Pool) *ownership.Pool {
 	return nil
 }
 
+// comparePool looks at what PoolStatus sets, which is everything.
 func comparePool(was, want *v1alpha1.AddressPoolStatus) change {
 	c := compareConditions(was.Conditions, want.Conditions)
-	a, b := *was.DeepCopy(), *want.DeepCopy()
-	a.Conditions, b.Conditions = nil, nil
-	if a.Addresses != nil && b.Addresses != nil && a.Addresses.Used != b.Addresses.Used {
-		a.Addresses.Used, b.Addresses.Used = "", ""
+	var a, b v1alpha1.AddressCounts
+	if was.Addresses != nil {
+		a = *was.Addresses
+	}
+	if want.Addresses != nil {
+		b = *want.Addresses
+	}
+	if a.Used != b.Used {
+		a.Used = b.Used
 		c = max(c, cosmetic)
 	}
-	if !equality.Semantic.DeepEqual(a, b) {
+	if was.ObservedGeneration != want.ObservedGeneration || a != b {
 		return material
 	}
 	return c

@@ -6,6 +6,7 @@ package sim
 import (
 	"context"
 	"maps"
+	"reflect"
 	"slices"
 	"time"
 
@@ -24,6 +25,8 @@ type cache struct {
 
 	tables map[*apiserver.Kind]map[string]client.Object
 	sorted map[*apiserver.Kind][]client.Object
+	// listed is what was answered since a kind has changed.
+	listed map[*apiserver.Kind]map[query]client.ObjectList
 	// complete: everything was listed once.
 	complete bool
 	// broken: the watches have ended, and everything is to be listed anew.
@@ -42,6 +45,7 @@ type cache struct {
 func (p *process) watch(wants map[*apiserver.Kind]func(client.Object) bool, changed func(before, after client.Object)) *cache {
 	c := &cache{p: p, wants: wants, changed: changed, broken: true}
 	c.tables, c.sorted = map[*apiserver.Kind]map[string]client.Object{}, map[*apiserver.Kind][]client.Object{}
+	c.listed = map[*apiserver.Kind]map[query]client.ObjectList{}
 	for k := range wants {
 		c.tables[k] = map[string]client.Object{}
 	}
@@ -110,6 +114,7 @@ func (c *cache) take(k *apiserver.Kind, o, after client.Object) {
 		c.tables[k][key] = after
 	}
 	delete(c.sorted, k)
+	clear(c.listed[k])
 	if before == nil && after == nil {
 		return
 	}
@@ -228,16 +233,33 @@ type cachedReader struct {
 	c *cache
 }
 
+// query is what is asked for of a kind.
+type query struct{ namespace, fields string }
+
 // List is client.Reader.List.
 func (r cachedReader) List(_ context.Context, list client.ObjectList, opts ...client.ListOption) error {
 	var o client.ListOptions
 	o.ApplyOptions(opts)
-	objects := r.c.objects(kindOfList(list))
+	k, q := kindOfList(list), query{namespace: o.Namespace}
+	if o.FieldSelector != nil {
+		q.fields = o.FieldSelector.String()
+	}
+	if known := r.c.listed[k][q]; known != nil {
+		reflect.ValueOf(list).Elem().Set(reflect.ValueOf(known).Elem())
+		return nil
+	}
+	objects := r.c.objects(k)
 	if o.Namespace != "" {
 		objects = slices.DeleteFunc(slices.Clone(objects), func(object client.Object) bool {
 			return object.GetNamespace() != o.Namespace
 		})
 	}
 	fill(list, apiserver.Selected(objects, o.FieldSelector), false)
+	if r.c.listed[k] == nil {
+		r.c.listed[k] = map[query]client.ObjectList{}
+	}
+	known := reflect.New(reflect.TypeOf(list).Elem())
+	known.Elem().Set(reflect.ValueOf(list).Elem())
+	r.c.listed[k][q] = known.Interface().(client.ObjectList)
 	return nil
 }

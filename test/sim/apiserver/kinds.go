@@ -39,6 +39,8 @@ type Kind struct {
 	setStatus func(to, from client.Object)
 	// sameSpec compares what a generation counts; nil: there is none.
 	sameSpec func(a, b client.Object) bool
+	// differ tells two apart that differ as they most often do; nil: it cannot.
+	differ func(a, b client.Object) bool
 	// round leaves of times what JSON does; nil: it has none of its own.
 	round func(client.Object)
 }
@@ -84,6 +86,9 @@ var (
 	Leases = &Kind{
 		Resource:  schema.GroupResource{Group: coordinationv1.GroupName, Resource: "leases"},
 		GroupKind: schema.GroupKind{Group: coordinationv1.GroupName, Kind: "Lease"}, upsert: true,
+		differ: func(a, b client.Object) bool {
+			return !a.(*coordinationv1.Lease).Spec.RenewTime.Equal(b.(*coordinationv1.Lease).Spec.RenewTime)
+		},
 		round: func(o client.Object) {
 			spec := &o.(*coordinationv1.Lease).Spec
 			for _, t := range []*metav1.MicroTime{spec.AcquireTime, spec.RenewTime} {

@@ -40,7 +40,12 @@ type Server struct {
 
 	data    data
 	changes []Change
+	// compacted is how many changes were before those.
+	compacted int
 }
+
+// kept is how many changes are kept at least.
+const kept = 4096
 
 // data is what a backup holds.
 type data struct {
@@ -117,11 +122,11 @@ func (s *Server) List(k *Kind, namespace string) []client.Object {
 func (s *Server) Version() int64 { return s.data.version }
 
 // History are the changes from the n-th on; n counts those that this process
-// has seen.
-func (s *Server) History(n int) []Change { return s.changes[n:] }
+// has seen. What is long ago is forgotten: it panics.
+func (s *Server) History(n int) []Change { return s.changes[n-s.compacted:] }
 
-// Seen is how many changes History has.
-func (s *Server) Seen() int { return len(s.changes) }
+// Seen is how many changes there were in this process.
+func (s *Server) Seen() int { return s.compacted + len(s.changes) }
 
 // commit makes a change durable.
 func (s *Server) commit(k *Kind, before, after client.Object) {
@@ -137,6 +142,10 @@ func (s *Server) commit(k *Kind, before, after client.Object) {
 	} else {
 		o.SetResourceVersion(strconv.FormatInt(s.data.version, 10))
 		table.put(key, o)
+	}
+	if len(s.changes) >= 2*kept {
+		s.compacted += kept
+		s.changes = slices.Clone(s.changes[kept:])
 	}
 	s.changes = append(s.changes, Change{k, before, after, s.data.version})
 	if s.Changed != nil {
@@ -258,7 +267,8 @@ func (s *Server) merged(k *Kind, before, o client.Object, status bool) client.Ob
 // replace stores what has changed. Writing what is there already changes
 // nothing, not even the version.
 func (s *Server) replace(k *Kind, before, after client.Object) client.Object {
-	if !s.data.tables[k].unwritten[keyOf(before.GetNamespace(), before.GetName())] && equality.Semantic.DeepEqual(before, after) {
+	if !s.data.tables[k].unwritten[keyOf(before.GetNamespace(), before.GetName())] &&
+		(k.differ == nil || !k.differ(before, after)) && equality.Semantic.DeepEqual(before, after) {
 		return before
 	}
 	if after.GetDeletionTimestamp() != nil && len(after.GetFinalizers()) == 0 {
