@@ -36,6 +36,8 @@ go test -count=1 -timeout 15m -p 1 ./test/e2e/restore ./test/e2e/chaos -v
 go run ./test/e2e/chaos --minutes 1.5 --seed 1
 # What applying and deleting the manifests does.
 go test -count=1 -timeout 20m ./test/e2e/install
+# Pipelines that declare removals, revert, prune and force them.
+go test -count=1 -timeout 20m ./test/e2e/gitops
 # The nodes by themselves first: what fails there is not Selvage's.
 go test -count=1 -timeout 20m ./test/e2e/machines
 go test -count=1 -timeout 20m ./test/e2e/lifecycle "${verbose[@]}"
