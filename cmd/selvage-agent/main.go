@@ -43,6 +43,9 @@ pods keep talking, and the next agent goes on where this one left off.`,
   # By hand, from outside of a cluster:
   selvage-agent --kubeconfig=/etc/selvage/kubeconfig --node-name=host1
 
+  # What is wrong on this node, and what to do about it:
+  selvage-agent doctor --node-name=host1
+
   # Leave the network for good, and wait until that is safe:
   selvage-agent reset --node-name=host1`,
 		Args:          cobra.NoArgs,
@@ -52,7 +55,7 @@ pods keep talking, and the next agent goes on where this one left off.`,
 	}
 	o.addTo(root.PersistentFlags())
 	o.addServingTo(root.PersistentFlags())
-	root.AddCommand(newReset(o), &cobra.Command{
+	root.AddCommand(newReset(o), newDoctor(o), &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 		Example: "  selvage-agent version",
 		Run:     func(cmd *cobra.Command, _ []string) { fmt.Fprintln(cmd.OutOrStdout(), "selvage-agent", version) },
