@@ -62,6 +62,7 @@ proof: ## That no address is ever owned twice: models, museum, simulations (docs
 .PHONY: sim
 sim: ## The real loops over a simulated API server: SEEDS histories (default 10000), a tenth of them with etcd restored
 	$(SIM) -run '^(TestSameAgain|TestScripts|TestMutationsAreKilled)$$'
+	$(SIM) -run '^TestAdmitted$$' -seeds $$(($(SEEDS) / 200))
 	$(SIM) -run '^TestRestored$$' -seeds $$(($(SEEDS) / 10))
 	$(SIM) -run '^TestStories$$' -seeds $(SEEDS)
 

@@ -57,6 +57,19 @@ func (w *World) violated(invariant, kind, name, format string, args ...any) {
 	w.Violations = append(w.Violations, ownership.Violation{Invariant: invariant, Kind: kind, Name: name, Message: fmt.Sprintf(format, args...)})
 }
 
+// Admitted: whatever is written is taken by the rules of the definitions, but for
+// what a version or a uid stands against.
+const Admitted = "Admitted"
+
+func (w *World) admit(before, after client.Object) error {
+	w.checks.counts[Admitted]++
+	err := w.Options.Admit(before, after)
+	if err != nil {
+		w.violated(Admitted, apiserver.KindOf(after).Resource.Resource, after.GetName(), "%v", err)
+	}
+	return err
+}
+
 // changed checks every change of what the API holds.
 func (w *World) changed(k *apiserver.Kind, before, after client.Object) {
 	switch k {

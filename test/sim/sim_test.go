@@ -18,6 +18,7 @@ import (
 
 	"github.com/selvage-net/selvage/controllers/ownership"
 	"github.com/selvage-net/selvage/test/sim"
+	"github.com/selvage-net/selvage/test/sim/apiserver/rules"
 )
 
 var (
@@ -44,6 +45,19 @@ func TestStories(t *testing.T) {
 // that nothing has to come to rest.
 func TestRestored(t *testing.T) {
 	tryAll(t, sim.Story.Restored, ownership.Disjoint, sim.OneHolder, ownership.Fenced, ownership.OneHeir, ownership.Monotone)
+}
+
+// TestAdmitted does so with the rules of the definitions in force, which take a
+// hundred times as long as all else.
+func TestAdmitted(t *testing.T) {
+	admit, err := rules.Load("../../config/crd/bases")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tryAll(t, func(s sim.Story) sim.Story {
+		s.Admit = admit
+		return s
+	}, ownership.Disjoint, sim.OneHolder, sim.Progress, sim.Admitted)
 }
 
 func tryAll(t *testing.T, change func(sim.Story) sim.Story, checked ...string) {

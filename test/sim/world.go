@@ -64,6 +64,9 @@ type Options struct {
 	Config ownership.Config
 	// Mutation, if any, breaks a rule that does not belong to the Config.
 	Mutation Mutation
+	// Admit, if any, refuses what the API server is not to take
+	// (apiserver/rules): nobody here sends that.
+	Admit func(before, after client.Object) error
 	// Verbose keeps a log of what happens.
 	Verbose bool
 }
@@ -73,6 +76,9 @@ func New(seed uint64, o Options) *World {
 	w := &World{Options: o, Server: apiserver.New(), seed: seed}
 	w.Server.Now = w.wall
 	w.Server.Changed = w.changed
+	if o.Admit != nil {
+		w.Server.Admit = w.admit
+	}
 	w.checks.init()
 	first, most := int32(29), int32(28)
 	w.put(&v1alpha1.AddressPool{
