@@ -19,7 +19,7 @@ import (
 // the agent has acknowledged it.
 func (m *machine) remove(a *Agent) {
 	m.Helper()
-	if err := a.Store.Update(func(r *Record) { r.Acknowledged = true }); err != nil {
+	if err := a.Store.Update(func(r *Record) { r.Acknowledged = 2 }); err != nil {
 		m.Fatal(err)
 	}
 	p := m.peer()

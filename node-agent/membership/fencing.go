@@ -44,7 +44,7 @@ func (a *Agent) suspend(ctx context.Context, s *sight) error {
 	t := telling{suspended: a.trouble(stance{refuse: a.regression()})}
 	if len(left) == 0 && heard == nil {
 		// On disk first: from here on a missing Peer means that it was removed.
-		if err := a.Store.Update(func(r *Record) { r.Acknowledged = true }); err != nil {
+		if err := a.Store.Update(func(r *Record) { r.Acknowledged = peer.Generation }); err != nil {
 			return err
 		}
 		t.fenced = peer.Generation

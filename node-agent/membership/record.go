@@ -38,9 +38,9 @@ type Record struct {
 	// PeerUID is the incarnation joined, NodeUID the Node at that time.
 	PeerUID string `json:"peerUID,omitempty"`
 	NodeUID string `json:"nodeUID,omitempty"`
-	// Acknowledged: a removal of PeerUID has been, or is about to be,
-	// acknowledged.
-	Acknowledged bool `json:"acknowledged,omitempty"`
+	// Acknowledged is the Peer's generation that asks for a removal of PeerUID
+	// that has been, or is about to be, acknowledged; 0: there is none.
+	Acknowledged int64 `json:"acknowledged,omitempty"`
 	// Fenced are incarnations that were removed: never resumed, whatever the
 	// API says.
 	Fenced []string `json:"fenced,omitempty"`
@@ -124,7 +124,7 @@ func (r *Record) ran(run string) (former []string) {
 
 // begin forgets all but fenced incarnations and epochs: a new instance.
 func (r *Record) begin(instanceID string, machine Fingerprint) {
-	r.InstanceID, r.PeerUID, r.NodeUID, r.Acknowledged = instanceID, "", "", false
+	r.InstanceID, r.PeerUID, r.NodeUID, r.Acknowledged = instanceID, "", "", 0
 	r.Machine, r.HostRanges = machine, nil
 	for uid, held := range r.Ranges {
 		held.Owned = false
@@ -203,8 +203,11 @@ func ParseRecord(data []byte) (Record, error) {
 }
 
 func (r Record) check() error {
-	if r.InstanceID == "" && (r.PeerUID != "" || r.Acknowledged) {
+	if r.InstanceID == "" && (r.PeerUID != "" || r.Acknowledged != 0) {
 		return corrupt("it names an incarnation, but no instanceID")
+	}
+	if r.Acknowledged < 0 {
+		return corrupt("it has acknowledged generation %d", r.Acknowledged)
 	}
 	for uid, held := range r.Ranges {
 		if uid == "" || !held.CIDR.IsValid() || held.CIDR != held.CIDR.Masked() || held.Epoch < 0 {

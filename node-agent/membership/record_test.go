@@ -18,7 +18,7 @@ import (
 
 func sampleRecord() Record {
 	return Record{
-		InstanceID: "7f0c8a52-5b0e-4e0e-9a83-6d2f5d3f7a10", PeerUID: "uid-1", NodeUID: "node-1", Acknowledged: true,
+		InstanceID: "7f0c8a52-5b0e-4e0e-9a83-6d2f5d3f7a10", PeerUID: "uid-1", NodeUID: "node-1", Acknowledged: 2,
 		Fenced: []string{"uid-0"}, Machine: Fingerprint{DMI: "d", NICs: []string{"02:00:00:00:00:01"}}, HostRanges: []string{"r1"},
 		Ranges: map[string]RangeRecord{
 			"r1": {Name: "10.32.0.0", CIDR: netip.MustParsePrefix("10.32.0.0/14"), Epoch: 3, Owned: true},

@@ -20,7 +20,7 @@ import (
 func (a *Agent) resume(ctx context.Context, s *sight) error {
 	peer := s.peer(a.Name)
 	if err := a.Store.Update(func(r *Record) {
-		r.PeerUID, r.Acknowledged, r.Machine = string(peer.UID), false, a.machine
+		r.PeerUID, r.Acknowledged, r.Machine = string(peer.UID), 0, a.machine
 		if a.nodeUID != "" {
 			r.NodeUID = a.nodeUID
 		}

@@ -80,6 +80,7 @@ type Situation struct {
 type PeerFacts struct {
 	UID, InstanceID string
 	Phase           Phase
+	Generation      int64
 }
 
 // DeclaredFacts is what counts of a PeerRemoval.
@@ -97,7 +98,7 @@ func Decide(s Situation) Row {
 		return withoutPeer(s)
 	case s.Record.InstanceID == "" || s.Peer.InstanceID != s.Record.InstanceID:
 		return Contend
-	case s.Peer.Phase == Gone || s.Record.IsFenced(s.Peer.UID):
+	case s.Peer.Phase == Gone || s.Record.IsFenced(s.Peer.UID) || forgotten(s):
 		return Fenced
 	case !s.SameMachine:
 		return Contend
@@ -107,12 +108,19 @@ func Decide(s Situation) Row {
 	return Resume
 }
 
+// forgotten: the API shows the incarnation as it was before a removal that this
+// agent has acknowledged. Generations only grow, so etcd was restored, and what
+// the incarnation had may have been taken over before that.
+func forgotten(s Situation) bool {
+	return s.Peer.UID == s.Record.PeerUID && s.Peer.Generation < s.Record.Acknowledged
+}
+
 func withoutPeer(s Situation) Row {
 	r := s.Record
 	switch {
 	case s.Declared != nil && (s.Declared.InstanceID == "" || s.Declared.InstanceID == r.InstanceID):
 		return DeclaredOut
-	case !r.Joined() || r.IsFenced(r.PeerUID) || r.Acknowledged:
+	case !r.Joined() || r.IsFenced(r.PeerUID) || r.Acknowledged != 0:
 		return Scratch
 	case s.NodeUID != "" && r.NodeUID != s.NodeUID:
 		return Scratch // the Node was deleted and registered anew

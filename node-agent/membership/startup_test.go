@@ -11,7 +11,9 @@ func everySituation(visit func(Situation)) {
 	for _, instance := range []string{"mine", "other"} {
 		for _, uid := range []string{"joined", "new"} {
 			for _, phase := range []Phase{Current, Removing, Gone} {
-				peers = append(peers, &PeerFacts{UID: uid, InstanceID: instance, Phase: phase})
+				for _, generation := range []int64{1, 3} {
+					peers = append(peers, &PeerFacts{UID: uid, InstanceID: instance, Phase: phase, Generation: generation})
+				}
 			}
 		}
 	}
@@ -29,7 +31,9 @@ func everySituation(visit func(Situation)) {
 						if on(3) {
 							s.NodeUID = "node-anew"
 						}
-						s.Record.Acknowledged = on(4) && record.PeerUID != ""
+						if on(4) && record.PeerUID != "" {
+							s.Record.Acknowledged = 2
+						}
 						visit(s)
 					}
 				}
@@ -59,14 +63,14 @@ var table = []struct {
 		return s.Peer == nil && s.Declared != nil && (s.Declared.InstanceID == "" || s.Declared.InstanceID == s.Record.InstanceID)
 	}},
 	{Resume, func(s Situation) bool {
-		return mine(s) && s.Peer.Phase == Current && s.SameMachine && !s.Record.IsFenced(s.Peer.UID)
+		return mine(s) && s.Peer.Phase == Current && s.SameMachine && !over(s)
 	}},
 	{Suspended, func(s Situation) bool {
-		return mine(s) && s.Peer.Phase == Removing && s.SameMachine && !s.Record.IsFenced(s.Peer.UID)
+		return mine(s) && s.Peer.Phase == Removing && s.SameMachine && !over(s)
 	}},
-	{Fenced, func(s Situation) bool { return mine(s) && (s.Peer.Phase == Gone || s.Record.IsFenced(s.Peer.UID)) }},
+	{Fenced, func(s Situation) bool { return mine(s) && (s.Peer.Phase == Gone || over(s)) }},
 	{Scratch, func(s Situation) bool {
-		return s.Peer == nil && (s.Record.IsFenced(s.Record.PeerUID) || s.Record.Acknowledged || s.Record.PeerUID == "" ||
+		return s.Peer == nil && (s.Record.IsFenced(s.Record.PeerUID) || s.Record.Acknowledged != 0 || s.Record.PeerUID == "" ||
 			(s.NodeUID != "" && s.NodeUID != s.Record.NodeUID))
 	}},
 	{Fenced, func(s Situation) bool { return s.Peer == nil && s.Taken }},
@@ -76,6 +80,11 @@ var table = []struct {
 
 func mine(s Situation) bool {
 	return s.Peer != nil && s.Record.InstanceID != "" && s.Peer.InstanceID == s.Record.InstanceID
+}
+
+// over: this disk knows that the incarnation was removed, or gave it up.
+func over(s Situation) bool {
+	return s.Record.IsFenced(s.Peer.UID) || s.Peer.UID == s.Record.PeerUID && s.Record.Acknowledged > s.Peer.Generation
 }
 
 func TestDecideIsTheTable(t *testing.T) {
@@ -111,6 +120,8 @@ func TestDecideIsSafe(t *testing.T) {
 			t.Errorf("%s on another machine: %+v", row, s)
 		case serving && s.Record.IsFenced(s.Peer.UID):
 			t.Errorf("%s of a fenced incarnation: %+v", row, s)
+		case serving && s.Peer.UID == s.Record.PeerUID && s.Peer.Generation < s.Record.Acknowledged:
+			t.Errorf("%s of what it has let go: %+v", row, s)
 		case row == Resume && s.Peer.Phase != Current:
 			t.Errorf("%s during a removal: %+v", row, s)
 		case row == Scratch && s.Peer != nil:

@@ -191,7 +191,7 @@ func situation(v *View, name string, record Record, machine Fingerprint) Situati
 		SameMachine: record.Machine.IsZero() || record.Machine.Same(machine),
 	}
 	if p := v.peer(name); p != nil {
-		s.Peer = &PeerFacts{UID: string(p.UID), InstanceID: p.Spec.InstanceID, Phase: phaseOf(p)}
+		s.Peer = &PeerFacts{UID: string(p.UID), InstanceID: p.Spec.InstanceID, Phase: phaseOf(p), Generation: p.Generation}
 	}
 	if v.Removal != nil {
 		s.Declared = &DeclaredFacts{InstanceID: v.Removal.Spec.InstanceID}

@@ -218,8 +218,8 @@ func full(w *World, o Op) {
 func backup(w *World, _ Op) { w.backup = w.Server.Backup() }
 
 // restore goes back to the backup. API servers start anew with it. A machine
-// that sees nothing of it is believed when it comes back: what comes of that
-// is not promised.
+// that sees nothing of it is believed when it comes back, unless it has
+// acknowledged a removal: what comes of that is not promised.
 func restore(w *World, o Op) {
 	if w.backup == nil {
 		return
@@ -233,7 +233,7 @@ func restore(w *World, o Op) {
 	w.checks.recount(w)
 	for _, h := range w.Hosts {
 		if h.agent == nil || h.frozen || h.link.noRequests || h.link.noReplies {
-			w.checks.believed[h.Name] = true
+			w.checks.believed[h.Name] = w.checks.believed[h.Name] || h.disk.record.Acknowledged == 0
 			continue
 		}
 		h.agent.cache.fail()

@@ -59,7 +59,7 @@ func withoutFences(data []byte) []byte {
 	if err != nil {
 		return data
 	}
-	record.Fenced, record.Acknowledged = nil, false
+	record.Fenced, record.Acknowledged = nil, 0
 	if out, err := record.Marshal(); err == nil {
 		return out
 	}

@@ -80,7 +80,7 @@ func TestStartup_Suspended(t *testing.T) {
 	s.awaitPeer(a.node, "an acknowledgement", func(p *v1alpha1.Peer) bool {
 		return p.Status.Agent.Fenced != nil && p.Status.Agent.Fenced.Generation == removed.Generation
 	})
-	if record := a.record(); !record.Acknowledged || record.PeerUID != string(removed.UID) {
+	if record := a.record(); record.Acknowledged != removed.Generation || record.PeerUID != string(removed.UID) {
 		t.Errorf("acknowledged, but not on disk: %+v", record)
 	}
 
@@ -88,7 +88,7 @@ func TestStartup_Suspended(t *testing.T) {
 	s.cancel(a.node)
 	a.awaitServing()
 	a.newPod()
-	if record := a.record(); record.Acknowledged {
+	if record := a.record(); record.Acknowledged != 0 {
 		t.Error("the disk still says acknowledged")
 	}
 	s.awaitPeer(a.node, "no acknowledgement", func(p *v1alpha1.Peer) bool { return p.Status.Agent.Fenced == nil })
