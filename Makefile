@@ -69,7 +69,7 @@ sim: ## The real loops over a simulated API server: SEEDS histories (default 100
 .PHONY: mutants
 mutants: ## What simulation breaks without a rule (many minutes)
 	$(SIM) -run '^TestMutationsAreKilled$$' -broken
-	go test -count=1 -timeout 60m -v ./controllers/ownership -run '^TestSimulationKills$$' -mutant-seeds 300
+	go test -count=1 -timeout 60m -v ./controllers/ownership -run '^TestSimulationKills$$' -mutant-seeds 1000
 
 .PHONY: e2e
 e2e: ## Selvage installed on real nodes: kubelets, containerd, real pods (root)

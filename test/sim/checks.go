@@ -168,7 +168,12 @@ func (w *World) checkFenced(was *v1alpha1.AddressRange, owner string) {
 		return // it has given it back
 	}
 	for _, h := range w.Hosts {
-		if h.agent != nil && h.disk.record.PeerUID == owner && !w.checks.asserted[owner] && h.agent.membership.Ready() == nil {
+		if h.agent == nil || h.disk.record.PeerUID != owner || w.checks.asserted[owner] {
+			continue
+		}
+		if why := h.agent.membership.Ready(); why != nil {
+			w.note("%s is taken from %s, which allocates nothing: %v", was.Spec.CIDR, h.Name, why)
+		} else {
 			w.violated(ownership.Fenced, "AddressRange", was.Name, "%s is taken from %s, which could allocate from it", was.Spec.CIDR, h.Name)
 		}
 	}
@@ -229,10 +234,14 @@ func (c *checks) allocated(h *Host, addr netip.Addr) {
 	}
 }
 
-// reachable: its peer holds an unsealed lease.
+// reachable: its peer holds an unsealed lease, or has reason to believe so. One
+// that was sealed too early is deaf to nobody yet.
 func (w *World) reachable(h *Host) bool {
 	if !h.On {
 		return false
+	}
+	if h.agent != nil && h.agent.membership.Ready() == nil && !w.checks.asserted[h.disk.record.PeerUID] {
+		return true
 	}
 	o, err := w.Server.Get(apiserver.Leases, Namespace, v1alpha1.LeasePrefix+h.Name)
 	if err != nil {

@@ -61,7 +61,7 @@ var verbs = map[string]verb{
 	// The network.
 	"cut":     {weight: 6, lasts: 5 * time.Minute, hosts: true, controllers: true, args: []string{"requests", "replies", "both"}, do: cut},
 	"lose":    {weight: 4, lasts: 5 * time.Minute, hosts: true, controllers: true, args: []string{"5", "30"}, do: lose},
-	"late":    {weight: 5, lasts: 5 * time.Minute, hosts: true, controllers: true, do: late},
+	"late":    {weight: 5, lasts: 5 * time.Minute, hosts: true, controllers: true, args: []string{"", "", "all"}, do: late},
 	"stall":   {weight: 4, lasts: 4 * time.Minute, hosts: true, controllers: true, do: stall},
 	"jumble":  {weight: 4, lasts: 4 * time.Minute, hosts: true, controllers: true, do: jumble},
 	"relist":  {weight: 2, hosts: true, controllers: true, do: relist},
@@ -134,8 +134,11 @@ func lose(w *World, o Op) {
 
 func late(w *World, o Op) {
 	l := w.linkOf(o.Who)
-	l.late = true
-	w.after(o.For, nil, func() { l.late = false })
+	l.late = 25
+	if o.Arg == "all" {
+		l.late = 100
+	}
+	w.after(o.For, nil, func() { l.late = 0 })
 }
 
 func stall(w *World, o Op) {

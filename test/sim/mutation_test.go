@@ -11,8 +11,8 @@ import (
 
 // killedWithin is how many histories each mutation may survive at most.
 var killedWithin = map[sim.Mutation]uint64{
-	sim.Blind: 30, sim.DeleteByName: 800, sim.TrustCaches: 600, sim.TrustWatches: 400, sim.SlowClock: 300,
-	sim.SleepyClock: 300, sim.LeaveUp: 300, sim.HearAll: 30, sim.ForgetFences: 400,
+	sim.Blind: 30, sim.DeleteByName: 800, sim.TrustCaches: 600, sim.TrustWatches: 400, sim.SlowClock: 30,
+	sim.SleepyClock: 100, sim.LeaveUp: 200, sim.HearAll: 200, sim.ForgetFences: 400,
 }
 
 // quickly is how many histories each run of the tests spends on a mutation.
@@ -26,6 +26,7 @@ func TestMutationsAreKilled(t *testing.T) {
 			continue // make mutants: it takes minutes
 		}
 		t.Run(string(mutation), func(t *testing.T) {
+			t.Parallel()
 			for seed := uint64(1); seed <= most; seed++ {
 				story := sim.Invent(seed, sim.Options{Mutation: mutation})
 				if mutation == sim.ForgetFences {

@@ -22,8 +22,8 @@ type link struct {
 	noRequests, noReplies bool
 	// losses is how many messages of a hundred are lost.
 	losses int
-	// late: requests may arrive minutes later.
-	late bool
+	// late is how many writes of a hundred arrive up to minutes later.
+	late int
 }
 
 func (w *World) newLink(name string) *link { return &link{random: w.random("link " + name)} }
@@ -70,7 +70,7 @@ func (w *World) send(t *task, write bool, do func(*apiserver.Server) (any, error
 	w.after(p.later(patience), p, answer(nil, fmt.Errorf("no answer within %s: %w", patience, context.DeadlineExceeded)))
 	l := p.link
 	travel := l.latency()
-	if l.late && write && l.random.IntN(4) == 0 {
+	if l.late > 0 && write && l.random.IntN(100) < l.late {
 		travel = time.Duration(l.random.Int64N(int64(4 * time.Minute)))
 	}
 	if l.lost() {

@@ -35,6 +35,9 @@ func (m *machine) slept(since time.Duration) (sum time.Duration) {
 			sum += time.Duration(float64(n.to-n.from) * m.rate)
 		}
 	}
+	if m.frozen && m.frozenAt >= since {
+		sum += time.Duration(float64(m.w.Now-m.frozenAt) * m.rate)
+	}
 	return sum
 }
 

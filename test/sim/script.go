@@ -28,56 +28,8 @@ type Story struct {
 	Calm time.Duration
 }
 
-// plots are what seldom comes about by chance alone, and what rules were made
-// for: verbs, of a victim V, an heir H or a survivor S, with no more time
-// between them than it says.
-var plots = []struct {
-	gap time.Duration
-	ops []string
-}{
-	// A fire: nobody is told, and its pods run on.
-	{20 * time.Second, []string{"pods V 6", "cut V both", "remove V heir=H", "delpods V", "pods H 9", "stall S"}},
-	{20 * time.Second, []string{"pods V 4", "stall S", "cut V both", "delpods V", "remove V assert,heir=H", "pods H 9"}},
-	{40 * time.Second, []string{"pods V 4", "freeze S", "off V", "remove V heir=H", "pods H 9", "delpods V"}},
-	{40 * time.Second, []string{"pods V 4", "cut S requests", "kill V", "remove V", "pods H 9", "delpods V"}},
-	// Somebody does not know what he wants.
-	{5 * time.Second, []string{"pods V 0", "remove V heir=H", "cancel V", "pods V 3", "remove V heir=S", "late V"}},
-	{5 * time.Second, []string{"late V", "pods V 0", "remove V", "cancel V", "remove V heir=H", "pods V 4", "cancel V"}},
-	{30 * time.Second, []string{"freeze V", "remove V heir=H", "cancel V", "remove V", "pods H 6"}},
-	// It comes back.
-	{time.Minute, []string{"pods V 3", "off V", "remove V heir=H", "cancel V", "pods H 9", "remove H heir=S"}},
-	{time.Minute, []string{"pods V 3", "delnode V", "pods H 9", "kill V", "delnode V"}},
-	{30 * time.Second, []string{"pods V 3", "reimage V", "remove V heir=H", "cancel V", "pods V 5"}},
-	// An heir of an heir.
-	{15 * time.Second, []string{"pods V 2", "remove V heir=H", "remove H heir=S", "pods V 0", "pods H 0", "cancel V"}},
-	// There is not enough for all.
-	{30 * time.Second, []string{"pods V 9", "pods V 0", "pods H 9", "pods S 9", "pods H 1", "pods V 9"}},
-	{30 * time.Second, []string{"pods V 9", "stall V", "pods V 1", "pods H 9", "pods S 9", "kill V"}},
-	// A machine that is said to be off is not.
-	{20 * time.Second, []string{"pods V 4", "taint V", "remove V heir=H", "cut V replies", "delpods V", "pods H 9"}},
-	{10 * time.Second, []string{"pods V 2", "late controller1", "freeze controller1", "remove V heir=H", "cancel V", "remove V"}},
-	{10 * time.Second, []string{"strip V", "kill V", "remove V heir=H", "pods H 9", "delpods V"}},
-}
-
-// plot adds one, with everybody's part drawn.
-func (s *Story) plot(r *rand.Rand, at time.Duration) time.Duration {
-	p := plots[r.IntN(len(plots))]
-	parts := r.Perm(s.Hosts)
-	name := func(i int) string { return "host" + strconv.Itoa(parts[i%s.Hosts]+1) }
-	cast := strings.NewReplacer("V", name(0), "H", name(1), "S", name(2))
-	for _, line := range p.ops {
-		at += time.Duration(r.Int64N(int64(p.gap)))
-		o, err := parseOp(append([]string{at.Round(time.Millisecond).String()}, strings.Fields(cast.Replace(line))...))
-		if err != nil {
-			panic(err) // a line of the table above
-		}
-		if lasts := verbs[o.Verb].lasts; lasts > 0 {
-			o.For = (lasts/4 + time.Duration(r.Int64N(int64(lasts)))).Round(time.Millisecond)
-		}
-		s.Ops = append(s.Ops, o)
-	}
-	return at
-}
+// calmAtFirst is how long it takes until pods begin to run.
+const calmAtFirst = 20 * time.Second
 
 // Invent draws a story from a seed.
 func Invent(seed uint64, base Options) Story {
@@ -86,33 +38,50 @@ func Invent(seed uint64, base Options) Story {
 	s.Hosts, s.Controllers = 2+r.IntN(4), 2
 	s.Lease = []time.Duration{9 * time.Second, 30 * time.Second, time.Minute}[r.IntN(3)]
 	s.Elect = r.IntN(3) == 0
-	s.Pool = []string{"10.0.0.0/25", "10.0.0.0/25", "10.0.0.0/26", "10.0.0.0/27"}[r.IntN(4)]
+	s.Pool = []string{"10.0.0.0/25", "10.0.0.0/26", "10.0.0.0/26", "10.0.0.0/27"}[r.IntN(4)]
 	s.Config.LeaseDuration, s.Config.ClaimTimeout, s.Config.GracePeriod = s.Lease, time.Minute, 2*time.Minute
 	s.Config.MaxRemovals = 1
 	if r.IntN(3) == 0 {
 		s.Config.MaxRemovals = 0.2
 	}
-	// Some are quiet enough for long plans to come to their end.
+	// Some are quiet enough for long plans to come to their end, and in some
+	// there is little but plots.
 	gap := []time.Duration{4 * time.Second, 12 * time.Second, 40 * time.Second}[r.IntN(3)]
 	sum := 0
 	for _, name := range verbNames {
 		sum += verbs[name].weight
 	}
-	at := 20 * time.Second
+	at := calmAtFirst
 	for i := range s.Hosts {
 		s.Ops = append(s.Ops, Op{At: at, Verb: "pods", Who: "host" + strconv.Itoa(i+1), Arg: strconv.Itoa(r.IntN(5))})
 	}
 	s.Calm = at
-	for n := 5 + r.IntN(15); n > 0; n-- {
-		at += time.Duration(r.Int64N(int64(2 * gap)))
-		s.Ops = append(s.Ops, s.draw(r, at, sum))
-		if r.IntN(8) == 0 {
-			s.Calm = max(s.Calm, s.plot(r, at))
+	if r.IntN(2) == 0 {
+		at = s.scheme(r, at, sum)
+	} else {
+		for n := 5 + r.IntN(15); n > 0; n-- {
+			at += time.Duration(r.Int64N(int64(2 * gap)))
+			s.Ops = append(s.Ops, s.draw(r, at, sum))
+			if r.IntN(8) == 0 {
+				s.Calm = max(s.Calm, s.add(r, plots[r.IntN(len(plots))], at))
+			}
 		}
 	}
 	s.Calm = max(s.Calm, at) + time.Duration(1+r.IntN(3))*time.Minute
 	slices.SortStableFunc(s.Ops, func(a, b Op) int { return cmp.Compare(a.At, b.At) })
 	return s
+}
+
+// scheme has a few plots happen, one after the other, and little besides.
+func (s *Story) scheme(r *rand.Rand, at time.Duration, sum int) time.Duration {
+	for range 3 {
+		at = s.add(r, plots[r.IntN(len(plots))], at+time.Duration(r.Int64N(int64(30*time.Second))))
+		at += time.Duration(r.Int64N(int64(3 * time.Minute)))
+		if r.IntN(2) == 0 {
+			s.Ops = append(s.Ops, s.draw(r, at, sum))
+		}
+	}
+	return at
 }
 
 // Restored is a story in which etcd is restored from a backup, some time after
@@ -121,9 +90,15 @@ func (s Story) Restored() Story {
 	r := rand.New(rand.NewPCG(s.Seed, 0xbacc))
 	s.Elect = true // without a leader there is no term, and nobody notices
 	made := time.Duration(r.Int64N(int64(s.Calm)))
-	s.Ops = append(slices.Clone(s.Ops),
-		Op{At: made, Verb: "backup"},
-		Op{At: made + time.Duration(r.Int64N(int64(10*time.Minute))), Verb: "restore", Arg: verbs["restore"].args[r.IntN(2)]})
+	s.Ops = slices.Clone(s.Ops)
+	if r.IntN(2) == 0 {
+		// Before this plot nothing happens, but that first pods begin to run.
+		s.Ops = slices.DeleteFunc(s.Ops, func(o Op) bool { return o.At < made && o.At > calmAtFirst })
+		s.add(r, restorations[r.IntN(len(restorations))], made)
+	} else {
+		s.Ops = append(s.Ops, Op{At: made, Verb: "backup"},
+			Op{At: made + time.Duration(r.Int64N(int64(10*time.Minute))), Verb: "restore", Arg: verbs["restore"].args[r.IntN(2)]})
+	}
 	slices.SortStableFunc(s.Ops, func(a, b Op) int { return cmp.Compare(a.At, b.At) })
 	s.Calm = max(s.Calm, s.Ops[len(s.Ops)-1].At+time.Minute)
 	return s
