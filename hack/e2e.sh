@@ -34,8 +34,8 @@ esac
 # goes on for as long as one likes.
 go test -count=1 -timeout 15m -p 1 ./test/e2e/restore ./test/e2e/chaos -v
 go run ./test/e2e/chaos --minutes 1.5 --seed 1
-# What applying and deleting the manifests does.
-go test -count=1 -timeout 20m ./test/e2e/install
+# What applying and deleting the manifests does, and the chart.
+go test -count=1 -timeout 20m -p 1 ./test/e2e/install ./test/e2e/helm
 # Pipelines that declare removals, revert, prune and force them.
 go test -count=1 -timeout 20m ./test/e2e/gitops
 # The nodes by themselves first: what fails there is not Selvage's.
