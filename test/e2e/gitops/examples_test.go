@@ -12,7 +12,7 @@ import (
 )
 
 // examples are the files that a page shows: blocks of YAML that begin with a
-// comment of the file's path alone.
+// comment of the file's path alone. "$" is the whole page.
 type examples map[string]string
 
 func readExamples(path string) (examples, error) {
@@ -20,7 +20,7 @@ func readExamples(path string) (examples, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the examples: %w", err)
 	}
-	found := examples{}
+	found := examples{"$": string(text)}
 	for _, block := range strings.Split(string(text), "\n```yaml\n")[1:] {
 		block, _, closed := strings.Cut(block, "\n```\n")
 		name, _, _ := strings.Cut(block, "\n")

@@ -27,10 +27,14 @@ type recorder struct {
 	versions []*unstructured.Unstructured
 	watches  []watch.Interface
 	reading  sync.WaitGroup
+	// ended says that a watch has.
+	ended bool
 }
 
 func record(config *rest.Config) (*recorder, error) {
-	watcher, err := client.NewWithWatch(rest.CopyConfig(config), client.Options{})
+	config = rest.CopyConfig(config)
+	config.Timeout = 0 // a watch has no end
+	watcher, err := client.NewWithWatch(config, client.Options{})
 	if err != nil {
 		return nil, fmt.Errorf("making a client that watches: %w", err)
 	}
@@ -50,6 +54,11 @@ func record(config *rest.Config) (*recorder, error) {
 }
 
 func (r *recorder) read(w watch.Interface) {
+	defer func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.ended = true
+	}()
 	for event := range w.ResultChan() {
 		if o, ok := event.Object.(*unstructured.Unstructured); ok && event.Type != watch.Deleted {
 			r.mu.Lock()
@@ -70,5 +79,8 @@ func (r *recorder) stop() {
 func (r *recorder) all(kind string) []*unstructured.Unstructured {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.ended {
+		panic("a watch has ended: not all versions were seen")
+	}
 	return slices.DeleteFunc(slices.Clone(r.versions), func(o *unstructured.Unstructured) bool { return o.GetKind() != kind })
 }
