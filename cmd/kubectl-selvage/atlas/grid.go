@@ -12,7 +12,7 @@ type Grid struct {
 	Window netip.Prefix
 	// CellBits is the prefix length of a cell, Columns how many make a row.
 	CellBits, Columns int
-	Cells            []Cell
+	Cells             []Cell
 }
 
 // Who owns a cell, if it is not one of the Owners.

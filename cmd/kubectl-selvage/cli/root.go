@@ -24,7 +24,7 @@ const (
 	ExitError = 1
 	// ExitUsage: the command line makes no sense.
 	ExitUsage = 2
-	// ExitBroken: check found a broken invariant.
+	// ExitBroken: check found a broken invariant, or doctor an error.
 	ExitBroken = 3
 	// ExitTimeout: --timeout was up; what was asked for goes on.
 	ExitTimeout = 4
@@ -35,7 +35,7 @@ const (
 const about = `Show and change who is in the Selvage pod network, and who owns which addresses.
 
 Exit codes: 0 done, 1 error, 2 usage, 3 check found a broken invariant,
-4 --timeout was up while waiting, 130 interrupted.`
+or doctor an error, 4 --timeout was up while waiting, 130 interrupted.`
 
 const tour = `  # what is going on, and what each removal waits for
   kubectl selvage status
@@ -50,7 +50,10 @@ const tour = `  # what is going on, and what each removal waits for
   kubectl selvage rmpeer host3 --heir host1 --wait
 
   # is everything as it must be?
-  kubectl selvage check`
+  kubectl selvage check
+
+  # what is wrong here, and what to do about it?
+  kubectl selvage doctor host3`
 
 // session is what every command has: streams, and how to reach the cluster.
 type session struct {
@@ -95,7 +98,7 @@ func (s *session) root() *cobra.Command {
 	}
 	hide(root, "as-uid", "as-user-extra", "cache-dir", "disable-compression", "tls-server-name", "user", "token",
 		"client-certificate", "client-key", "certificate-authority", "insecure-skip-tls-verify")
-	root.AddCommand(s.status(), s.peers(), s.ipam(), s.mapCommand(), s.rmpeer(), s.cancel(), s.reset(), s.check(), s.versionCommand(), s.completion())
+	root.AddCommand(s.status(), s.peers(), s.ipam(), s.mapCommand(), s.rmpeer(), s.cancel(), s.reset(), s.check(), s.doctor(), s.versionCommand(), s.completion())
 	_ = root.RegisterFlagCompletionFunc("namespace", cobra.NoFileCompletions)
 	return root
 }
