@@ -57,7 +57,7 @@ func (w *World) violated(invariant, kind, name, format string, args ...any) {
 	w.Violations = append(w.Violations, ownership.Violation{Invariant: invariant, Kind: kind, Name: name, Message: fmt.Sprintf(format, args...)})
 }
 
-// Admitted: whatever is written is taken by the rules of the definitions, but for
+// Admitted is that whatever is written is taken by the rules of the definitions, but for
 // what a version or a uid stands against.
 const Admitted = "Admitted"
 
