@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/selvage-net/selvage/controllers/ownership"
 	"github.com/selvage-net/selvage/test/sim"
 	"github.com/selvage-net/selvage/test/sim/apiserver/rules"
@@ -31,7 +33,7 @@ var (
 func TestMain(m *testing.M) {
 	flag.Parse()
 	debug.SetGCPercent(800) // little lives, and much is made
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
 
 // TestStories lets histories happen, as many as are asked for.
