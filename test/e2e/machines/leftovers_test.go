@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"github.com/vishvananda/netlink"
+	"go.uber.org/goleak"
 
 	"github.com/selvage-net/selvage/hack/cluster/nodes"
 )
@@ -34,7 +35,7 @@ func TestMain(m *testing.M) {
 		fmt.Println("booted")
 		select {} // until it is killed
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
 
 func bootAndPause(dir string) error {
