@@ -201,6 +201,7 @@ func toReport(a *v1alpha1.AgentReport) (ownership.Report, error) {
 		Headroom:  -1,
 		Leaving:   a.Leaving,
 		Contender: a.Contender,
+		Regressed: strings.HasPrefix(a.Suspended, v1alpha1.ReasonStateRegressed),
 	}
 	if a.Headroom != nil {
 		out.Headroom = *a.Headroom

@@ -206,6 +206,10 @@ type PeerStatus struct {
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
+// ReasonStateRegressed begins AgentReport.Suspended where the agent remembers
+// more than the API server shows it.
+const ReasonStateRegressed = "StateRegressed"
+
 // AgentReport is what a node's agent says of itself.
 type AgentReport struct {
 	// The agent's version.

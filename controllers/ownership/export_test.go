@@ -32,6 +32,7 @@ var Rules = map[string]Rule{
 	"NodeLease":      ruleNodeLease,
 	"RemovedEmpty":   ruleRemovedEmpty,
 	"Term":           ruleTerm,
+	"Forgotten":      ruleForgotten,
 	"PoolOverlap":    rulePoolOverlap,
 	"OutOfService":   ruleOutOfService,
 	"Kubelet":        ruleKubelet,

@@ -148,7 +148,13 @@ func (d *decider) termReached() {
 	var silent []string
 	for i := range d.s.Leases {
 		l := &d.s.Leases[i]
-		if l.sealed() || l.Term == d.cfg.Term {
+		if l.sealed() {
+			if d.forgotten(l) {
+				silent = append(silent, l.Name)
+			}
+			continue
+		}
+		if l.Term == d.cfg.Term {
 			continue
 		}
 		silent = append(silent, l.Name)
@@ -162,7 +168,18 @@ func (d *decider) termReached() {
 		return
 	}
 	slices.Sort(silent)
-	d.unsettled = fmt.Sprintf("nothing is granted or moved before every agent has compared its memory with the API: waiting for %s, until it answers or its lease has run out", enumerate(silent))
+	d.unsettled = fmt.Sprintf("nothing is granted or moved before every agent has compared its memory with the API: waiting for %s, until it answers or its lease has run out (or, where pods hold what the API has forgotten, until it is removed)", enumerate(silent))
+}
+
+// forgotten: the peer with this sealed Lease has reported that its pods hold
+// space of which the API knows nothing. That its agent gives out nothing any
+// more is not enough: they are heard until everybody has cut the peer off.
+func (d *decider) forgotten(l *Lease) bool {
+	p := d.peers[l.Name]
+	if p == nil || !p.Report.Regressed || !d.cfg.on(ruleForgotten) {
+		return false
+	}
+	return p.Phase != Transferring && p.Phase != Removed || len(d.barrier[p.UID]) > 0
 }
 
 // enumerate names at most a few, and counts the rest.

@@ -176,6 +176,8 @@ type Report struct {
 	Leaving          bool
 	// Contender is the instanceID of another instance on that node.
 	Contender string
+	// Regressed: it remembers more than the API server shows it.
+	Regressed bool
 }
 
 // PoolUse is one pool as one peer sees it.

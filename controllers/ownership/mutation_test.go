@@ -253,6 +253,26 @@ var mutants = map[string]struct {
 		s.Sync(s.Host("host2"))
 		s.CheckHolders()
 	}, 2},
+	"Forgotten": {model.OneHolder, func(s *stage) {
+		backup := s.Store.Clone()
+		s.Host("host1").Headroom = 5
+		s.work(4, "host1", "host2") // host1 grows
+		for range 6 {
+			s.Allocate(s.Host("host1"))
+		}
+		s.Store.Restore(backup)
+		s.Term, s.c.Config.Term = "new", "new"
+		s.c.Crash()
+		s.Work(s.Host("host1")) // it says so
+		s.StopAgent(s.Host("host1"))
+		s.Host("host2").Headroom = 5
+		s.work(8, "host2")
+		for range 6 {
+			s.Allocate(s.Host("host2"))
+		}
+		s.Sync(s.Host("host2"))
+		s.CheckHolders()
+	}, 2},
 	"PoolOverlap": {ownership.Disjoint, func(s *stage) {
 		p := ownership.Pool{CIDR: netip.MustParsePrefix("10.0.0.8/29"), First: 30, Max: 30}
 		p.Name = "another"

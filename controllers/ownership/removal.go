@@ -102,11 +102,11 @@ func (d *decider) fencing(p *Peer) *hold {
 }
 
 func (d *decider) transferring(p *Peer) *hold {
-	if d.unsettled != "" {
-		return holds("AwaitingTerm", 0, "%s", d.unsettled)
-	}
 	if h := d.cutOffByAll(Ref{p.Name, p.UID}); h != nil {
 		return h
+	}
+	if d.unsettled != "" {
+		return holds("AwaitingTerm", 0, "%s", d.unsettled)
 	}
 	if len(d.owned[p.UID]) > 0 || !d.cfg.on(ruleRemovedEmpty) {
 		d.move(Ref{p.Name, p.UID}, d.fixedHeir(p))

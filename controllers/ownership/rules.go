@@ -57,6 +57,9 @@ const (
 	ruleRemovedEmpty
 	// ruleTerm: nothing moves before every agent has checked its memory.
 	ruleTerm
+	// ruleForgotten: nor while pods may hold what the API has forgotten, and
+	// are heard.
+	ruleForgotten
 	// rulePoolOverlap: a pool that overlaps an accepted one is not accepted.
 	rulePoolOverlap
 	// ruleOutOfService: a taint alone is no evidence, the lease has to run out.

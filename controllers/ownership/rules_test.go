@@ -33,6 +33,7 @@ var killers = map[string][]string{
 	"GiveBackSealed":                      {"model giveback NO_SEAL", "test node-agent/membership TestKeepAndSeal"},
 	"ReservedStay":                        {},
 	"Term":                                {"test test/e2e/agent TestTrouble_TermIsEchoed"},
+	"Forgotten":                           {"test test/sim TestScripts"},
 	"an epoch never falls without notice": {"test node-agent/membership TestFoldRegressed", "test test/e2e/agent TestTrouble_EpochFell"},
 
 	"a seal counts for its epoch":          {"model giveback ANY_EPOCH", "test node-agent/membership TestKeepAndSeal"},

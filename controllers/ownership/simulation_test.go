@@ -40,6 +40,7 @@ var killedWithin = map[string]uint64{
 var survivors = map[string]string{
 	"BarrierAbsent": "nobody takes a Lease that is absent: its agent makes it sealed, reads that, and lists what is removed only then",
 	"Breaker":       "it guards nodes that run from a mistake about many, and no address",
+	"Forgotten":     "nothing is restored in these stories: test/sim/testdata/forgotten-and-sealed.txt",
 	"HeirReady":     "no story is tight enough yet",
 	"Kubelet":       "it guards pods that run from being replaced, and no address: the barrier has them cut off",
 	"NodeLease":     "a removal that begins too early waits for the same lease as evidence",

@@ -139,7 +139,7 @@ func (a *Agent) fence(ctx context.Context, s *sight) error {
 	if phaseOf(peer) != Gone {
 		// The API believes less than this disk knows: have it removed again.
 		t.leaving = true
-		t.suspended = "StateRegressed: this incarnation was removed, and its agent has acknowledged that; the API server shows it as a member again"
+		t.suspended = v1alpha1.ReasonStateRegressed + ": this incarnation was removed, and its agent has acknowledged that; the API server shows it as a member again"
 	}
 	if err := a.tellPeer(ctx, s, peer, a.report(peer, t)); err != nil {
 		return err

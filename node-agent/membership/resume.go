@@ -61,7 +61,7 @@ func (a *Agent) regression() error {
 	if a.world.regressed == "" {
 		return nil
 	}
-	return fmt.Errorf("StateRegressed: %s. Was etcd restored from a backup? Pods keep running, nothing is allocated "+
+	return fmt.Errorf(v1alpha1.ReasonStateRegressed+": %s. Was etcd restored from a backup? Pods keep running, nothing is allocated "+
 		"until the API shows it again; to give up what this node was: selvage-agent reset", a.world.regressed)
 }
 

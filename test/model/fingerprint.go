@@ -224,7 +224,7 @@ func (p *printer) peer(q ownership.Peer) {
 	p.num(r.Headroom)
 	p.num(r.FencedGeneration)
 	p.name(r.Contender)
-	p.flags(r.Present, r.Leaving)
+	p.flags(r.Present, r.Leaving, r.Regressed)
 }
 
 func (p *printer) addressRange(r ownership.Range) {

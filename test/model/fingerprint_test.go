@@ -24,7 +24,7 @@ var fields = map[reflect.Type]struct{ written, leftOut []string }{
 	reflect.TypeFor[ownership.Peer]():    {[]string{"Object", "Generation", "NodeUID", "InstanceID", "Removal", "Phase", "Result", "Underlay", "Report"}, nil},
 	reflect.TypeFor[ownership.Removal](): {[]string{"Reason", "RemovalUID", "Heir", "AssertDown", "CutOff"}, nil},
 	reflect.TypeFor[ownership.Result]():  {[]string{"Evidence", "Heir", "Ranges", "Addresses"}, nil},
-	reflect.TypeFor[ownership.Report]():  {[]string{"Present", "NodeUID", "Underlay", "Headroom", "FencedGeneration", "Leaving", "Contender"}, []string{"Pools"}},
+	reflect.TypeFor[ownership.Report]():  {[]string{"Present", "NodeUID", "Underlay", "Headroom", "FencedGeneration", "Leaving", "Contender", "Regressed"}, []string{"Pools"}},
 	reflect.TypeFor[ownership.Range]():   {[]string{"Object", "Pool", "CIDR", "Owner", "PreviousOwner", "Epoch", "Reserved", "Keep", "ObservedEpoch", "Used", "Sealed"}, nil},
 	reflect.TypeFor[ownership.Lease]():   {[]string{"Object", "Holder", "Duration", "CutOff", "SealedFor", "Term"}, nil},
 	reflect.TypeFor[ownership.Node]():    {[]string{"Name", "UID", "Unschedulable", "OutOfService", "Addresses", "Pools", "Heartbeat", "HeartbeatDuration"}, nil},

@@ -310,7 +310,7 @@ func (w *World) Report(h *Host) {
 	w.Store.Report(h.Name, h.uid, func(r *ownership.Report) {
 		node, _ := w.Store.Node(h.Name)
 		r.Present, r.NodeUID, r.Underlay = true, node.UID, node.Addresses
-		r.Headroom, r.Leaving = h.Headroom, h.leaving
+		r.Headroom, r.Leaving, r.Regressed = h.Headroom, h.leaving, w.regressed(h)
 		if (h.Mode == Fenced || h.Mode == Suspended && len(h.pods) == 0) && p.Removal != nil {
 			r.FencedGeneration, h.acknowledged = p.Generation, h.uid
 		}
