@@ -62,6 +62,7 @@ var verbs = map[string]verb{
 	"cut":     {weight: 6, lasts: 5 * time.Minute, hosts: true, controllers: true, args: []string{"requests", "replies", "both"}, do: cut},
 	"lose":    {weight: 4, lasts: 5 * time.Minute, hosts: true, controllers: true, args: []string{"5", "30"}, do: lose},
 	"late":    {weight: 5, lasts: 5 * time.Minute, hosts: true, controllers: true, args: []string{"", "", "all"}, do: late},
+	"slow":    {weight: 3, lasts: 3 * time.Minute, hosts: true, controllers: true, do: slow},
 	"stall":   {weight: 4, lasts: 4 * time.Minute, hosts: true, controllers: true, do: stall},
 	"jumble":  {weight: 4, lasts: 4 * time.Minute, hosts: true, controllers: true, do: jumble},
 	"relist":  {weight: 2, hosts: true, controllers: true, do: relist},
@@ -139,6 +140,12 @@ func late(w *World, o Op) {
 		l.late = 100
 	}
 	w.after(o.For, nil, func() { l.late = 0 })
+}
+
+func slow(w *World, o Op) {
+	l := w.linkOf(o.Who)
+	l.slow = true
+	w.after(o.For, nil, func() { l.slow = false })
 }
 
 func stall(w *World, o Op) {

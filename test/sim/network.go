@@ -24,6 +24,8 @@ type link struct {
 	losses int
 	// late is how many writes of a hundred arrive up to minutes later.
 	late int
+	// slow: requests take seconds.
+	slow bool
 }
 
 func (w *World) newLink(name string) *link { return &link{random: w.random("link " + name)} }
@@ -70,6 +72,9 @@ func (w *World) send(t *task, write bool, do func(*apiserver.Server) (any, error
 	w.after(p.later(patience), p, answer(nil, fmt.Errorf("no answer within %s: %w", patience, context.DeadlineExceeded)))
 	l := p.link
 	travel := l.latency()
+	if l.slow {
+		travel += time.Duration(l.random.Int64N(int64(patience / 2)))
+	}
 	if l.late > 0 && write && l.random.IntN(100) < l.late {
 		travel = time.Duration(l.random.Int64N(int64(4 * time.Minute)))
 	}

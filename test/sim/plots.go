@@ -5,6 +5,7 @@ package sim
 
 import (
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -51,14 +52,10 @@ var plots = []plot{
 	// An heir of an heir.
 	{15 * time.Second, []string{"pods V 2", "remove V heir=H", "remove H heir=S", "pods V 0", "pods H 0", "cancel V"}},
 	{5 * time.Second, []string{"pods V 3", "freeze S for 2m", "remove V assert,heir=H", "remove H heir=S"}},
-	{time.Second, []string{"remove V assert,heir=H", "remove H assert,heir=V"}},
+	{time.Second, []string{"cut V both for 6m", "remove V assert,heir=H", "+3s remove H assert,heir=V"}},
 	// There is not enough for all.
 	{30 * time.Second, []string{"pods V 9", "pods V 0", "pods H 9", "pods S 9", "pods H 1", "pods V 9"}},
 	{30 * time.Second, []string{"pods V 9", "stall V", "pods V 1", "pods H 9", "pods S 9", "kill V"}},
-	// All ask at once, and those who answer see little.
-	{2 * time.Second, []string{"pods V 0", "pods H 1", "remove V", "+30s late controller1 all for 15s", "cancel V", "+10s pods H 24", "pods S 24", "+3m pods V 9"}},
-	{2 * time.Second, []string{"jumble controller1 for 2m", "jumble controller2 for 2m", "pods V 9", "pods H 9", "pods S 9", "+10s pods V 16", "pods H 16"}},
-	{5 * time.Second, []string{"pods V 0", "+15s late controller1 all for 1m", "remove V", "pods H 9", "cancel V", "pods S 9", "+1m pods H 0", "pods V 9"}},
 	// A machine that is said to be off is not.
 	{20 * time.Second, []string{"pods V 4", "taint V", "remove V heir=H", "cut V replies", "delpods V", "pods H 9"}},
 	{5 * time.Second, []string{"pods V 4", "taint V for 5m", "cut V both for 8m", "remove V heir=H", "pods H 9"}},
@@ -66,10 +63,29 @@ var plots = []plot{
 	{10 * time.Second, []string{"strip V", "kill V", "remove V heir=H", "pods H 9", "delpods V"}},
 }
 
+// scarcity has all ask at once, while those who answer see little, or are slow.
+// Only there do two claims overlap, or does a late delete find somebody else.
+var scarcity = []plot{
+	{time.Second, []string{"pods V 0", "pods S 0", "pods H 1", "remove V", "remove S", "+40s slow controller1 for 2m", "slow controller2 for 2m", "cancel V", "cancel S", "pods H 24", "+30s pods V 9", "pods S 9", "+90s pods V 16"}},
+	{2 * time.Second, []string{"pods V 0", "pods H 1", "remove V", "+40s jumble controller1 for 3m", "jumble controller2 for 3m", "slow controller1 for 2m", "slow controller2 for 2m", "cancel V", "pods H 24", "+30s pods V 9", "pods S 16", "+90s pods V 16"}},
+	{time.Second, []string{"pods V 16", "pods H 24", "pods S 24", "+50s off V for 5m", "delpods V", "late controller1 for 20s", "late controller2 for 20s", "remove V assert", "+4m cancel V"}},
+}
+
 // restorations are those with a restore from a backup in them.
 var restorations = []plot{
-	{10 * time.Second, []string{"pods V 1", "pods H 1", "+20s backup", "pods V 12", "+40s restore", "+10s pods H 24", "pods S 24", "+90s pods V 9"}},
-	{10 * time.Second, []string{"pods V 3", "backup", "pods V 0", "+20s remove V heir=H", "+20s pods H 16", "+40s restore", "pods V 9"}},
+	{2 * time.Second, []string{"pods V 1", "pods H 1", "+20s backup", "pods V 12", "+25s restore", "freeze V for 0.6L", "pods H 24", "pods S 24", "+2m pods V 1"}},
+	{2 * time.Second, []string{"pods V 3", "+20s backup", "pods V 0", "+20s remove V heir=H", "+10s pods H 16", "+20s restore", "kill V for 10s", "pods V 9", "+1m pods V 16"}},
+}
+
+// allPlots are those for histories of any kind.
+var allPlots = slices.Concat(plots, scarcity)
+
+// plot draws one.
+func (o Options) plot(r *rand.Rand) plot {
+	if o.Scarce {
+		return scarcity[r.IntN(len(scarcity))]
+	}
+	return allPlots[r.IntN(len(allPlots))]
 }
 
 // add adds the lines of a plot from that time on, with everybody's part drawn.

@@ -56,14 +56,14 @@ func Invent(seed uint64, base Options) Story {
 		s.Ops = append(s.Ops, Op{At: at, Verb: "pods", Who: "host" + strconv.Itoa(i+1), Arg: strconv.Itoa(r.IntN(5))})
 	}
 	s.Calm = at
-	if r.IntN(2) == 0 {
+	if r.IntN(2) == 0 || s.Scarce {
 		at = s.scheme(r, at, sum)
 	} else {
 		for n := 5 + r.IntN(15); n > 0; n-- {
 			at += time.Duration(r.Int64N(int64(2 * gap)))
 			s.Ops = append(s.Ops, s.draw(r, at, sum))
 			if r.IntN(8) == 0 {
-				s.Calm = max(s.Calm, s.add(r, plots[r.IntN(len(plots))], at))
+				s.Calm = max(s.Calm, s.add(r, s.plot(r), at))
 			}
 		}
 	}
@@ -75,7 +75,7 @@ func Invent(seed uint64, base Options) Story {
 // scheme has a few plots happen, one after the other, and little besides.
 func (s *Story) scheme(r *rand.Rand, at time.Duration, sum int) time.Duration {
 	for range 3 {
-		at = s.add(r, plots[r.IntN(len(plots))], at+time.Duration(r.Int64N(int64(30*time.Second))))
+		at = s.add(r, s.plot(r), at+time.Duration(r.Int64N(int64(30*time.Second))))
 		at += time.Duration(r.Int64N(int64(3 * time.Minute)))
 		if r.IntN(2) == 0 {
 			s.Ops = append(s.Ops, s.draw(r, at, sum))
@@ -92,9 +92,9 @@ func (s Story) Restored() Story {
 	made := time.Duration(r.Int64N(int64(s.Calm)))
 	s.Ops = slices.Clone(s.Ops)
 	if r.IntN(2) == 0 {
-		// Before this plot nothing happens, but that first pods begin to run.
-		s.Ops = slices.DeleteFunc(s.Ops, func(o Op) bool { return o.At < made && o.At > calmAtFirst })
-		s.add(r, restorations[r.IntN(len(restorations))], made)
+		// Nothing else happens, but that first pods begin to run.
+		s.Ops = slices.DeleteFunc(s.Ops, func(o Op) bool { return o.At > calmAtFirst })
+		s.add(r, restorations[r.IntN(len(restorations))], 2*calmAtFirst)
 	} else {
 		s.Ops = append(s.Ops, Op{At: made, Verb: "backup"},
 			Op{At: made + time.Duration(r.Int64N(int64(10*time.Minute))), Verb: "restore", Arg: verbs["restore"].args[r.IntN(2)]})

@@ -91,7 +91,7 @@ func (w *World) restart() {
 func (w *World) heal() {
 	w.down, w.murky = false, false
 	for _, h := range w.Hosts {
-		h.link.noRequests, h.link.noReplies, h.link.losses, h.link.late = false, false, 0, 0
+		h.link.noRequests, h.link.noReplies, h.link.losses, h.link.late, h.link.slow = false, false, 0, 0, false
 		h.disk.full = false
 		h.thaw()
 		h.switchOn()
@@ -101,7 +101,7 @@ func (w *World) heal() {
 		h.wanted = 0 // drained
 	}
 	for _, c := range w.Controllers {
-		c.link.noRequests, c.link.noReplies, c.link.losses, c.link.late = false, false, 0, 0
+		c.link.noRequests, c.link.noReplies, c.link.losses, c.link.late, c.link.slow = false, false, 0, 0, false
 		c.thaw()
 		c.start()
 	}

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -67,6 +68,8 @@ type Options struct {
 	// Admit, if any, refuses what the API server is not to take
 	// (apiserver/rules): nobody here sends that.
 	Admit func(before, after client.Object) error
+	// Scarce: of the plots, those about scarcity alone are invented.
+	Scarce bool
 	// Verbose keeps a log of what happens.
 	Verbose bool
 }
@@ -81,6 +84,9 @@ func New(seed uint64, o Options) *World {
 	}
 	w.checks.init()
 	first, most := int32(29), int32(28)
+	if strings.HasSuffix(w.Pool, "/26") {
+		first = 30 // ranges of three sizes
+	}
 	w.put(&v1alpha1.AddressPool{
 		ObjectMeta: metav1.ObjectMeta{Name: "default"},
 		Spec:       v1alpha1.AddressPoolSpec{CIDR: w.Pool, RangePrefixLength: &first, MaxRangePrefixLength: &most},
