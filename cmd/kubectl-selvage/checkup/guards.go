@@ -66,6 +66,11 @@ func document[T any](kind string) map[string]T {
 	return all
 }
 
+// PolicyNames are those of the admission policies, and of their bindings.
+func PolicyNames() []string {
+	return sorted(document[admissionv1.ValidatingAdmissionPolicy]("ValidatingAdmissionPolicy"))
+}
+
 const apply = "kubectl apply -k config/default, of the version that the controller and the agents have"
 
 func kinds(c *Cluster) []diagnosis.Finding {

@@ -98,7 +98,7 @@ func (s *session) root() *cobra.Command {
 	}
 	hide(root, "as-uid", "as-user-extra", "cache-dir", "disable-compression", "tls-server-name", "user", "token",
 		"client-certificate", "client-key", "certificate-authority", "insecure-skip-tls-verify")
-	root.AddCommand(s.status(), s.peers(), s.ipam(), s.mapCommand(), s.rmpeer(), s.cancel(), s.reset(), s.check(), s.doctor(), s.versionCommand(), s.completion())
+	root.AddCommand(s.status(), s.peers(), s.ipam(), s.mapCommand(), s.rmpeer(), s.cancel(), s.reset(), s.check(), s.doctor(), s.supportBundle(), s.versionCommand(), s.completion())
 	_ = root.RegisterFlagCompletionFunc("namespace", cobra.NoFileCompletions)
 	return root
 }

@@ -154,7 +154,7 @@ var _ = Describe("looking", func() {
 	})
 
 	It("has help with examples for each command", func(ctx SpecContext) {
-		for _, name := range []string{"status", "peers", "ipam", "map", "rmpeer", "cancel", "reset", "check", "doctor", "version", "completion"} {
+		for _, name := range []string{"status", "peers", "ipam", "map", "rmpeer", "cancel", "reset", "check", "doctor", "support-bundle", "version", "completion"} {
 			out := run(ctx, name, "--help").succeed()
 			Expect(out).To(ContainSubstring("Examples:"), name)
 			Expect(out).To(ContainSubstring("kubectl selvage "+name), name)
