@@ -59,6 +59,7 @@ type agent struct {
 	*process
 	membership *membership.Agent
 	cni        *cniserver.Server
+	book *ledger
 	// adding are the sandboxes for which an ADD is under way.
 	adding map[string]bool
 }
@@ -138,6 +139,7 @@ func (h *Host) start() {
 		panic(err)
 	}
 	book := &ledger{Ledger: addresses.NewLedger(), h: h, p: p}
+	a.book = book
 	handle := &kernel{h, p}
 	cache := &agentCache{}
 	var api client.Client = &apiClient{p: p}
@@ -148,7 +150,7 @@ func (h *Host) start() {
 		Name: h.Name, Namespace: Namespace, Version: "sim", HostName: h.Name, LeaseDuration: w.Lease,
 		Store: store, Client: api, Cache: cache, Kernel: handle, Ledger: book,
 		Sandboxes: &runtime{h, p}, Clock: w.Mutation.clock(p), Log: slog.New(slog.DiscardHandler), Metrics: metrics,
-		Gone:    func(at datapath.Attachment) { a.cni.Gone(at) },
+		Gone:    func(at datapath.Attachment) { a.gone(at) },
 		Machine: func() (membership.Fingerprint, error) { return membership.Fingerprint{DMI: h.fingerprint}, nil },
 		Jitter:  p.jitter,
 		NewID:   func() string { return fmt.Sprintf("%s-%016x", h.Name, p.random.Uint64()) },
@@ -225,4 +227,10 @@ func (h *Host) stopped() []string {
 	ids := slices.Sorted(maps.Keys(h.stops))
 	clear(h.stops)
 	return ids
+}
+
+// gone hands on that a pod's interface is gone.
+func (a *agent) gone(at datapath.Attachment) {
+	a.book.moved = true
+	a.cni.Gone(at)
 }

@@ -198,9 +198,9 @@ type ledger struct {
 	*addresses.Ledger
 	h *Host
 	p *process
-	// keys and set are what touched compares.
-	keys int
-	set  bool
+	// keys and set are what touched compares; moved: the keys may have changed.
+	keys       int
+	set, moved bool
 }
 
 // SetRanges is membership.Ledger.SetRanges.
@@ -215,10 +215,21 @@ func (l *ledger) SetRanges(ranges []addresses.Range) {
 	l.Ledger.SetRanges(ranges)
 }
 
+// Hold is membership.Ledger.Hold.
+func (l *ledger) Hold(k addresses.Key, addrs []netip.Addr) {
+	l.moved = true
+	l.Ledger.Hold(k, addrs)
+}
+
 // touched reports whether what is used may have changed since the last time.
 func (l *ledger) touched() bool {
-	keys := len(l.Keys())
-	touched := l.set || keys != l.keys
-	l.set, l.keys = false, keys
+	touched := l.set
+	l.set = false
+	if l.moved || l.h.agent != nil && len(l.h.agent.adding) > 0 {
+		l.moved = false
+		keys := len(l.Keys())
+		touched = touched || keys != l.keys
+		l.keys = keys
+	}
 	return touched
 }

@@ -103,6 +103,7 @@ func (h *Host) add(p *pod) {
 			Args: "K8S_POD_NAMESPACE=default;K8S_POD_NAME=" + p.name, Stdin: config,
 		})
 		delete(a.adding, sandbox)
+		a.book.moved = true
 		if a.dead || p.sandbox != sandbox {
 			return
 		}
@@ -129,8 +130,10 @@ func (h *Host) end(p *pod) {
 	h.pods = slices.DeleteFunc(h.pods, func(o *pod) bool { return o == p })
 	if p.sandbox != "" && (h.agent == nil || !h.agent.adding[p.sandbox]) {
 		if h.agent != nil && h.random.IntN(2) == 0 {
-			h.agent.spawn(func(*task) {
-				h.agent.cni.Handle(wire.Request{Command: "DEL", ContainerID: p.sandbox, IfName: "eth0", Stdin: config})
+			a := h.agent
+			a.spawn(func(*task) {
+				a.cni.Handle(wire.Request{Command: "DEL", ContainerID: p.sandbox, IfName: "eth0", Stdin: config})
+				a.book.moved = true
 			}).resume()
 		}
 		h.unlink(p.sandbox)
