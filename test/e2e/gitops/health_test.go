@@ -41,9 +41,12 @@ func TestStalled(t *testing.T) {
 	s.must(err)
 	before, ranges := s.peer(host3), s.owned(host3)
 	host3.Down()
-	_, err = f.reconcile(declared().edited("network/host3.yaml", "heir: host1", "heir: nobody"))
-	if err == nil || !strings.Contains(err.Error(), "failed early due to stalled resources: [PeerRemoval/host3 status: 'Failed'") {
-		t.Errorf("Flux waits for what never comes: %v", err)
+	// What is added makes it another generation, which is to be looked at anew.
+	for _, spec := range []string{"heir: nobody", "heir: nobody, assertDown: true"} {
+		_, err = f.reconcile(declared().edited("network/host3.yaml", "heir: host1", spec))
+		if err == nil || !strings.Contains(err.Error(), "failed early due to stalled resources: [PeerRemoval/host3 status: 'Failed'") {
+			t.Errorf("Flux waits for what never comes: %v", err)
+		}
 	}
 	if status, message := s.health("PeerRemoval", "host3"); status != "Degraded" || !strings.Contains(message, "nobody") {
 		t.Errorf("Argo CD says %s: %s", status, message)
@@ -69,6 +72,8 @@ func TestHealth(t *testing.T) {
 	f := s.flux()
 	host3.Down()
 	_, err := f.reconcile(declared())
+	s.must(err)
+	_, err = f.reconcile(declared().edited("network/host3.yaml", "heir: host1", "heir: host1, assertDown: true"))
 	s.must(err)
 	host3.Up()
 	_, err = f.reconcile(reverted())

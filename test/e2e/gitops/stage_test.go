@@ -54,6 +54,9 @@ func (s *stage) well() error {
 		if err := s.serves(m); err != nil {
 			return err
 		}
+		if len(s.owned(m)) == 0 {
+			return fmt.Errorf("%s owns nothing yet", m.Name)
+		}
 	}
 	if out, err := cluster.Check(s.ctx()); err != nil {
 		return fmt.Errorf("kubectl selvage check: %w: %s", err, out)
