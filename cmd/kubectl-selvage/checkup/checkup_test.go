@@ -51,14 +51,15 @@ func well() *Cluster {
 		Server: version.Info{Major: "1", Minor: "37", GitVersion: "v1.37.2"}, ServiceIP: "10.96.0.1",
 		Controllers: []corev1.Pod{pod("controller-0", "host1")},
 	}
-	for _, d := range document[apiextensionsv1.CustomResourceDefinition]("CustomResourceDefinition") {
+	for _, ours := range ourKinds() {
+		d := *ours.DeepCopy()
 		d.Status.Conditions = []apiextensionsv1.CustomResourceDefinitionCondition{{Type: apiextensionsv1.Established, Status: apiextensionsv1.ConditionTrue}}
 		c.Kinds = append(c.Kinds, d)
 	}
-	for _, p := range document[admissionv1.ValidatingAdmissionPolicy]("ValidatingAdmissionPolicy") {
-		c.Policies = append(c.Policies, p)
+	for _, p := range ourPolicies() {
+		c.Policies = append(c.Policies, *p.DeepCopy())
 	}
-	for _, b := range document[admissionv1.ValidatingAdmissionPolicyBinding]("ValidatingAdmissionPolicyBinding") {
+	for _, b := range document[admissionv1.ValidatingAdmissionPolicyBinding]("ValidatingAdmissionPolicyBinding")() {
 		c.Bindings = append(c.Bindings, b)
 	}
 	leader := lease("controller-0", time.Second)
@@ -78,6 +79,9 @@ func well() *Cluster {
 }
 
 func TestWell(t *testing.T) {
+	if k, p := len(ourKinds()), len(ourPolicies()); k != 4 || p < 8 {
+		t.Fatalf("%d kinds and %d policies were built in", k, p)
+	}
 	r := Judge(well())
 	if len(r.Findings) > 0 {
 		t.Errorf("found %+v", r.Findings)

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -33,50 +34,76 @@ func server(c *Cluster) []diagnosis.Finding {
 	}}
 }
 
-// document reads the manifests of one kind that this program was built with.
-func document[T any](kind string) map[string]T {
-	all := map[string]T{}
-	err := fs.WalkDir(config.Guards, ".", func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return err
-		}
-		text, err := config.Guards.ReadFile(path)
+// document returns what reads the manifests of one kind that this program was
+// built with.
+func document[T any](kind string) func() map[string]T {
+	return func() map[string]T {
+		all := map[string]T{}
+		err := fs.WalkDir(config.Guards, ".", func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() {
+				return err
+			}
+			text, err := config.Guards.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			for part := range strings.SplitSeq("\n"+string(text), "\n---\n") {
+				if err := take(all, kind, part); err != nil {
+					return fmt.Errorf("%s: %w", path, err)
+				}
+			}
+			return nil
+		})
 		if err != nil {
-			return err
+			panic(err) // cannot happen: a test reads them all
 		}
-		for part := range strings.SplitSeq("\n"+string(text), "\n---\n") {
-			var head struct {
-				Kind     string
-				Metadata struct{ Name string }
-			}
-			if err := yaml.Unmarshal([]byte(part), &head); err != nil || head.Kind != kind {
-				continue
-			}
-			var object T
-			if err := yaml.Unmarshal([]byte(part), &object); err != nil {
-				return fmt.Errorf("%s: %w", path, err)
-			}
-			all[head.Metadata.Name] = object
-		}
-		return nil
-	})
-	if err != nil {
-		panic(err) // cannot happen: a test reads them all
+		return all
 	}
-	return all
 }
+
+// take reads one manifest, if it is of that kind.
+func take[T any](all map[string]T, kind, text string) error {
+	if !strings.Contains(text, "\nkind: "+kind+"\n") && !strings.HasPrefix(text, "kind: "+kind+"\n") {
+		return nil
+	}
+	var head struct {
+		Metadata struct{ Name string }
+	}
+	if err := yaml.Unmarshal([]byte(text), &head); err != nil {
+		return err
+	}
+	var object T
+	if err := yaml.Unmarshal([]byte(text), &object); err != nil {
+		return err
+	}
+	all[head.Metadata.Name] = object
+	return nil
+}
+
+// What this program was built with, read when it is first asked for. Nobody
+// changes it.
+var (
+	ourKinds    = sync.OnceValue(document[apiextensionsv1.CustomResourceDefinition]("CustomResourceDefinition"))
+	ourPolicies = sync.OnceValue(document[admissionv1.ValidatingAdmissionPolicy]("ValidatingAdmissionPolicy"))
+	ourSchemas  = sync.OnceValue(func() map[string]string {
+		all := map[string]string{}
+		for name, d := range ourKinds() {
+			all[name] = encode(schemas(d))
+		}
+		return all
+	})
+)
 
 // PolicyNames are those of the admission policies, and of their bindings.
 func PolicyNames() []string {
-	return sorted(document[admissionv1.ValidatingAdmissionPolicy]("ValidatingAdmissionPolicy"))
+	return sorted(ourPolicies())
 }
 
 const apply = "kubectl apply -k config/default, of the version that the controller and the agents have"
 
 func kinds(c *Cluster) []diagnosis.Finding {
 	var found []diagnosis.Finding
-	want := document[apiextensionsv1.CustomResourceDefinition]("CustomResourceDefinition")
-	for _, name := range sorted(want) {
+	for _, name := range sorted(ourKinds()) {
 		object := "customresourcedefinition/" + name
 		at := slices.IndexFunc(c.Kinds, func(d apiextensionsv1.CustomResourceDefinition) bool { return d.Name == name })
 		if at < 0 {
@@ -86,11 +113,10 @@ func kinds(c *Cluster) []diagnosis.Finding {
 			})
 			continue
 		}
-		has, ours := c.Kinds[at], want[name]
-		switch {
+		switch has := c.Kinds[at]; {
 		case !established(has):
 			found = append(found, diagnosis.Finding{Severity: diagnosis.Error, Object: object, Message: "it is not established: the API server does not serve it", Remedy: "kubectl describe it: its conditions say why"})
-		case encode(schemas(has)) != encode(schemas(ours)):
+		case encode(schemas(has)) != ourSchemas()[name]:
 			found = append(found, diagnosis.Finding{
 				Severity: diagnosis.Warning, Object: object, Message: "its schema is another than that of this program (" + c.Client + "): fields or rules differ",
 				Remedy: apply + "; or take the kubectl-selvage of that version, and look again",
@@ -119,8 +145,7 @@ func schemas(d apiextensionsv1.CustomResourceDefinition) map[string]any {
 
 func policies(c *Cluster) []diagnosis.Finding {
 	var found []diagnosis.Finding
-	want := document[admissionv1.ValidatingAdmissionPolicy]("ValidatingAdmissionPolicy")
-	for _, name := range sorted(want) {
+	for _, name := range sorted(ourPolicies()) {
 		object, severity, remedy := "validatingadmissionpolicy/"+name, diagnosis.Error, apply
 		if strings.HasPrefix(name, "selvage-") && strings.HasSuffix(name, "-crd-stays") {
 			severity, remedy = diagnosis.Warning, "kubectl apply -k config/crd-guard: without it a CRD, and with it the record of ownership, can be deleted by mistake"
@@ -134,7 +159,7 @@ func policies(c *Cluster) []diagnosis.Finding {
 			found = append(found, diagnosis.Finding{Severity: severity, Object: object, Message: "it is not installed: what it refuses is let through", Remedy: remedy})
 		case !bound:
 			found = append(found, diagnosis.Finding{Severity: severity, Object: object, Message: "no binding has it deny, everywhere: what it refuses is let through", Remedy: remedy})
-		case rules(c.Policies[at]) != rules(want[name]):
+		case rules(c.Policies[at]) != rules(ourPolicies()[name]):
 			found = append(found, diagnosis.Finding{
 				Severity: diagnosis.Warning, Object: object, Message: "its rules are others than those of this program (" + c.Client + ")",
 				Remedy: remedy + "; or take the kubectl-selvage of that version, and look again",
