@@ -141,7 +141,7 @@ func TestFindings(t *testing.T) {
 		"nobody leads":         {func(c *Cluster) { *c.Leader = lease("", time.Second) }, "controller", diagnosis.Error, "lease/"},
 		"a silent leader":      {func(c *Cluster) { *c.Leader = lease("controller-0", 61*time.Second) }, "controller", diagnosis.Error, "lease/"},
 		"a broken controller":  {func(c *Cluster) { c.Controllers[0].Status.Conditions[0].Status = corev1.ConditionFalse }, "controller", diagnosis.Warning, "pod/controller-0"},
-		"a node without agent": {func(c *Cluster) { c.Agents = c.Agents[1:] }, "agents", diagnosis.Error, "node/host1"},
+		"a node without agent": {func(c *Cluster) { c.Agents, c.Peers = c.Agents[1:], c.Peers[1:] }, "agents", diagnosis.Error, "node/host1"},
 		"an agent that crashes": {func(c *Cluster) {
 			c.Agents[1].Status.ContainerStatuses = []corev1.ContainerStatus{{State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}}}}
 		}, "agents", diagnosis.Error, "node/host2"},
@@ -181,12 +181,14 @@ func TestFindings(t *testing.T) {
 	}
 }
 
-// A node that is declared out, or is no Linux, needs no agent.
+// A node that is declared out, or is no Linux, needs no agent; and one that has
+// joined has one, whoever started it.
 func TestNodesWithoutAgents(t *testing.T) {
 	c := well()
 	c.Nodes = append(c.Nodes, corev1.Node{ObjectMeta: named("win")}, corev1.Node{ObjectMeta: named("out")})
 	c.Nodes[3].Labels = map[string]string{corev1.LabelOSStable: "windows"}
 	c.Removals = []v1alpha1.PeerRemoval{{ObjectMeta: named("out"), Status: v1alpha1.PeerRemovalStatus{Phase: v1alpha1.RemovalRemoved}}}
+	c.Agents = c.Agents[1:]
 	if r := Judge(c); len(r.Findings) > 0 {
 		t.Errorf("found %+v", r.Findings)
 	}

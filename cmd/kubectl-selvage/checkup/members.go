@@ -69,8 +69,9 @@ func agents(c *Cluster) []diagnosis.Finding {
 		}
 		pod := on[n.Name]
 		switch {
+		case pod == nil && joined[n.Name]: // started by hand, or about to lose its lease, which is another check's
 		case pod == nil:
-			found = append(found, diagnosis.Finding{Severity: diagnosis.Error, Object: "node/" + n.Name, Message: "no agent's pod is on this node", Remedy: fmt.Sprintf("kubectl -n %s describe daemonset: does its nodeSelector leave the node out, or is something forbidden?", c.Namespace)})
+			found = append(found, diagnosis.Finding{Severity: diagnosis.Error, Object: "node/" + n.Name, Message: "no agent's pod is on this node, and it has not joined", Remedy: fmt.Sprintf("kubectl -n %s describe daemonset: does its nodeSelector leave the node out, or is something forbidden?", c.Namespace)})
 		case unready(pod) != "":
 			found = append(found, diagnosis.Finding{Severity: diagnosis.Error, Object: "node/" + n.Name, Message: fmt.Sprintf("its agent, pod %s, is not ready: %s", pod.Name, unready(pod)), Remedy: "its log; and kubectl selvage doctor " + n.Name})
 		case !joined[n.Name]:
