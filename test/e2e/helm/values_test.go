@@ -148,8 +148,11 @@ func TestValues_Refused(t *testing.T) {
 	}
 }
 
-// The chart is as a linter wants it.
+// The chart is as a linter wants it, and explains its values.
 func TestLint(t *testing.T) {
+	if out, err := helm(t.Context(), t, "show", "values", chart); err != nil || !strings.Contains(out, "# How long a node may allocate without the API server") {
+		t.Errorf("helm show values: %v: %s", err, out)
+	}
 	if out, err := helm(t.Context(), t, "lint", "--strict", chart); err != nil {
 		t.Error(err)
 	} else if strings.Contains(out, "WARNING") {
