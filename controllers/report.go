@@ -23,28 +23,39 @@ const reportsPerPass = 100
 
 // statusWriter remembers what it has written, so that nothing is written in
 // vain: not on top of a version that it has replaced already while the cache
-// lags, and nothing cosmetic too often.
+// lags, and neither what is cosmetic nor what another writes over too often.
 type statusWriter struct {
 	tried   map[types.UID]string
-	written map[types.UID]time.Duration
+	written map[types.UID]writing
 	left    int
 	// again is when something that was put off is due; 0: nothing was.
 	again time.Duration
 }
 
+// writing is when a status was written last, and what it said.
+type writing struct {
+	at   time.Duration
+	said uint64
+}
+
 func (s *statusWriter) begin(objects int) {
 	if s.tried == nil || len(s.tried) > 4*objects+1024 {
-		s.tried, s.written = map[types.UID]string{}, map[types.UID]time.Duration{}
+		s.tried, s.written = map[types.UID]string{}, map[types.UID]writing{}
 	}
 	s.left, s.again = reportsPerPass, 0
 }
 
+// due says whether a status, as it ought to be, is to be written now.
 func (s *statusWriter) due(o client.Object, c change, now time.Duration) bool {
 	if c == unchanged || s.tried[o.GetUID()] == o.GetResourceVersion() {
 		return false
 	}
-	if at, ok := s.written[o.GetUID()]; c == cosmetic && ok && now-at < cosmeticInterval {
-		s.putOff(at + cosmeticInterval - now)
+	// What was said already, and is not there any more, another controller has
+	// written over, which has watched for less long, or for longer: to say it
+	// at once would go on for ever.
+	last, ok := s.written[o.GetUID()]
+	if ok && now-last.at < cosmeticInterval && (c == cosmetic || last.said == gist(o)) {
+		s.putOff(last.at + cosmeticInterval - now)
 		return false
 	}
 	if s.left == 0 {
@@ -58,6 +69,12 @@ func (s *statusWriter) putOff(d time.Duration) {
 	if s.again == 0 || d < s.again {
 		s.again = d
 	}
+}
+
+// wrote notes a status that was written on top of that version.
+func (s *statusWriter) wrote(o client.Object, version string, now time.Duration) {
+	s.tried[o.GetUID()] = version
+	s.written[o.GetUID()] = writing{now, gist(o)}
 }
 
 // touched notes that an object is no longer what was read.
@@ -83,12 +100,15 @@ func (l *Loop) report(ctx context.Context, v *View, d *ownership.Decision, outco
 		p := &v.Peers[i]
 		o := v.peers[p.Name]
 		want := verdict.PeerStatus(o, p)
-		if !l.status.due(o, comparePeer(&o.Status, &want), now) {
+		c := comparePeer(&o.Status, &want)
+		if c == unchanged {
 			continue
 		}
 		o = o.DeepCopy()
 		o.Status = *want.DeepCopy()
-		l.writeStatus(ctx, kindPeer, o)
+		if l.status.due(o, c, now) {
+			l.writeStatus(ctx, kindPeer, o)
+		}
 	}
 	l.Metrics.setView(v)
 	return l.status.again, conclude
@@ -103,12 +123,15 @@ func (l *Loop) reportPools(ctx context.Context, v *View, verdict *Verdict) {
 		o := v.pools[name]
 		want, use := verdict.PoolStatus(o, parsed[name])
 		l.Metrics.setPool(name, use)
-		if !l.status.due(o, comparePool(&o.Status, &want), l.Clock()) {
+		c := comparePool(&o.Status, &want)
+		if c == unchanged {
 			continue
 		}
 		o = o.DeepCopy()
 		o.Status = want
-		l.writeStatus(ctx, kindPool, o)
+		if l.status.due(o, c, l.Clock()) {
+			l.writeStatus(ctx, kindPool, o)
+		}
 	}
 	l.pools = l.Metrics.dropPools(l.pools, v)
 }
@@ -117,18 +140,22 @@ func (l *Loop) reportRemovals(ctx context.Context, v *View, verdict *Verdict) (c
 	for _, name := range slices.Sorted(maps.Keys(v.removals)) {
 		o := v.removals[name]
 		want := verdict.RemovalStatus(o)
-		if !l.status.due(o, compareRemoval(&o.Status, &want), l.Clock()) {
-			continue
-		}
-		// One cache may be behind another: a phase is concluded from a
-		// consistent view only.
-		ends := want.Phase == v1alpha1.RemovalRemoved && o.Status.Phase != want.Phase
-		if o.Status.Phase != want.Phase && !v.Consistent {
-			conclude = true
+		c, was := compareRemoval(&o.Status, &want), o.Status.Phase
+		if c == unchanged {
 			continue
 		}
 		o = o.DeepCopy()
 		o.Status = want
+		if !l.status.due(o, c, l.Clock()) {
+			continue
+		}
+		// One cache may be behind another: a phase is concluded from a
+		// consistent view only.
+		ends := want.Phase == v1alpha1.RemovalRemoved && was != want.Phase
+		if was != want.Phase && !v.Consistent {
+			conclude = true
+			continue
+		}
 		if l.writeStatus(ctx, kindRemoval, o) && ends && want.Evidence == v1alpha1.EvidenceNeverJoined {
 			l.Metrics.removals.WithLabelValues(string(want.Evidence)).Inc()
 		}
@@ -143,8 +170,7 @@ func (l *Loop) writeStatus(ctx context.Context, kind string, o client.Object) bo
 	version := o.GetResourceVersion()
 	err := l.Applier.Client.Status().Update(ctx, o)
 	if err == nil {
-		l.status.tried[o.GetUID()] = version
-		l.status.written[o.GetUID()] = l.Clock()
+		l.status.wrote(o, version, l.Clock())
 		return true
 	}
 	reason := refusal(err)

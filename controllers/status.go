@@ -4,12 +4,15 @@
 package controllers
 
 import (
+	"fmt"
+	"hash/fnv"
 	"regexp"
 	"slices"
 	"time"
 
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/selvage-net/selvage/api/v1alpha1"
 	"github.com/selvage-net/selvage/controllers/ownership"
@@ -171,6 +174,27 @@ func compareConditions(a, b []metav1.Condition) change {
 		}
 	}
 	return cosmetic
+}
+
+// gist is what a status says, as a number, but for countdowns and for counts of
+// used addresses.
+func gist(o client.Object) uint64 {
+	h := fnv.New64a()
+	var conditions []metav1.Condition
+	switch o := o.(type) {
+	case *v1alpha1.AddressPool:
+		conditions = o.Status.Conditions
+	case *v1alpha1.Peer:
+		conditions = o.Status.Conditions
+		_, _ = fmt.Fprintln(h, o.Status.Phase, o.Status.Ranges, o.Status.Addresses)
+	case *v1alpha1.PeerRemoval:
+		conditions = o.Status.Conditions
+		_, _ = fmt.Fprintln(h, o.Status.Phase, o.Status.Evidence, o.Status.Heir)
+	}
+	for _, c := range conditions {
+		_, _ = fmt.Fprintln(h, c.Type, c.Status, c.Reason, c.ObservedGeneration, countdown.ReplaceAllString(c.Message, ""))
+	}
+	return h.Sum64()
 }
 
 // sameCondition is == but for what a time is beside its instant.
