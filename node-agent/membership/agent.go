@@ -126,7 +126,7 @@ type Agent struct {
 	// quiet is when the kernel has forgotten what pods sent before they were
 	// cut off.
 	quiet time.Duration
-	told     told
+	told  told
 	// eager: a pod's end is news, since something waits for it.
 	eager atomic.Bool
 	// evictions are sandboxes that the container runtime is to stop.

@@ -59,7 +59,7 @@ type agent struct {
 	*process
 	membership *membership.Agent
 	cni        *cniserver.Server
-	book *ledger
+	book       *ledger
 	// adding are the sandboxes for which an ADD is under way.
 	adding map[string]bool
 }
