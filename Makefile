@@ -102,11 +102,12 @@ fuzz: ## Fuzz every parser, FUZZTIME each (default 20s)
 ##@ Keep
 
 .PHONY: generate
-generate: $(TOOL)/controller-gen ## Generate deepcopies, CRDs, the controller's role and the chart's files
+generate: $(TOOL)/controller-gen ## Generate deepcopies, CRDs, the controller's role, the chart's files and docs/reference
 	$(TOOL)/controller-gen object:headerFile=hack/boilerplate.go.txt paths=./api/...
 	$(TOOL)/controller-gen crd paths=./api/... output:crd:dir=config/crd/bases
 	$(TOOL)/controller-gen rbac:roleName=selvage-controller paths=./controllers output:rbac:dir=config/rbac
 	hack/chart.sh
+	go run ./hack/reference config/crd/bases docs/reference
 
 .PHONY: lint
 lint: $(TOOL)/golangci-lint ## Lint

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"os"
 	"sync/atomic"
 
@@ -136,26 +135,12 @@ func (o *options) restConfig(registry prometheus.Registerer) (*rest.Config, erro
 	}
 	config.QPS, config.Burst = 20, 50
 	config.UserAgent = "selvage-agent/" + version
-	requests := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Namespace: "selvage", Subsystem: "agent", Name: "api_requests_total", Help: "Requests sent to the API server, by method.",
-	}, []string{"method"})
-	if err := registry.Register(requests); err != nil {
+	count, err := membership.CountRequests(registry)
+	if err != nil {
 		return nil, err
 	}
-	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
-		return counted{next: next, requests: requests}
-	})
+	config.Wrap(count)
 	return config, nil
-}
-
-type counted struct {
-	next     http.RoundTripper
-	requests *prometheus.CounterVec
-}
-
-func (c counted) RoundTrip(r *http.Request) (*http.Response, error) {
-	c.requests.WithLabelValues(r.Method).Inc()
-	return c.next.RoundTrip(r)
 }
 
 // kinds are those that the agent reads and writes. They are known beforehand,
