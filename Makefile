@@ -107,7 +107,7 @@ generate: $(TOOL)/controller-gen ## Generate deepcopies, CRDs, the controller's 
 	$(TOOL)/controller-gen crd paths=./api/... output:crd:dir=config/crd/bases
 	$(TOOL)/controller-gen rbac:roleName=selvage-controller paths=./controllers output:rbac:dir=config/rbac
 	hack/chart.sh
-	go run ./hack/reference config/crd/bases docs/reference
+	go run ./hack/reference config docs/reference
 
 .PHONY: lint
 lint: $(TOOL)/golangci-lint ## Lint

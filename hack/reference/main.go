@@ -3,8 +3,8 @@
 
 //go:build linux
 
-// Command reference writes docs/reference: what the API's fields, the metrics
-// and the programs' flags are, as the code says it.
+// Command reference writes docs/reference: what the API's fields, the metrics,
+// the rights and the programs' flags are, as code and manifests say it.
 package main
 
 import (
@@ -18,7 +18,7 @@ const notice = "<!-- Written by make generate. -->\n\n"
 
 func main() {
 	if len(os.Args) != 3 {
-		fmt.Fprintln(os.Stderr, "usage: reference CONFIG_CRD_BASES DOCS_REFERENCE")
+		fmt.Fprintln(os.Stderr, "usage: reference CONFIG DOCS_REFERENCE")
 		os.Exit(2)
 	}
 	if err := write(os.Args[1], os.Args[2]); err != nil {
@@ -27,12 +27,13 @@ func main() {
 	}
 }
 
-func write(definitions, dir string) error {
+func write(config, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
 	for name, page := range map[string]func() (string, error){
-		"api.md":     func() (string, error) { return apiPage(definitions) },
+		"api.md":     func() (string, error) { return apiPage(filepath.Join(config, "crd", "bases")) },
+		"rbac.md":    func() (string, error) { return rbacPage(filepath.Join(config, "rbac")) },
 		"metrics.md": metricsPage,
 		"flags.md":   flagsPage,
 	} {
