@@ -148,7 +148,7 @@ func (d *decider) dropClaim(r *Range) {`},
 	},
 	"fenced for good": {
 		pkg: "node-agent/membership", what: "what the disk says is fenced is not resumed",
-		edits: []edit{{"startup.go", "case s.Peer.Phase == Gone || s.Record.IsFenced(s.Peer.UID):", "case s.Peer.Phase == Gone || !OFF && s.Record.IsFenced(s.Peer.UID):"}},
+		edits: []edit{{"startup.go", "case s.Peer.Phase == Gone || s.Record.IsFenced(s.Peer.UID) || forgotten(s):", "case s.Peer.Phase == Gone || !OFF && s.Record.IsFenced(s.Peer.UID) || forgotten(s):"}},
 	},
 	"an instance is not its name": {
 		pkg: "node-agent/membership", what: "a Peer is resumed only if it has the instanceID of this disk",
