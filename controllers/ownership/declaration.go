@@ -67,9 +67,10 @@ func (d *decider) keptOut(p *Peer) *Declaration {
 // bind makes the declaration part of the Peer, by one compare-and-swap.
 func (d *decider) bind(r *Declaration, p *Peer) {
 	if !p.active() && p.Phase != Fencing {
-		if !r.binds(p) {
+		// Until then, what that removal waits for is said.
+		if p.Phase == Removed && !r.binds(p) {
 			d.wait(kindRemoval, r.Name, "AwaitingFormer", 0,
-				"waiting for the former %s (%s) to go, which is %s already: its agent has to acknowledge that, or its Node to be deleted", p.Name, p.UID, p.Phase)
+				"waiting for the former %s (%s) to go, which is removed already: its agent has to acknowledge that, or its Node to be deleted", p.Name, p.UID)
 		}
 		return
 	}

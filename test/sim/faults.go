@@ -238,15 +238,19 @@ func restore(w *World, o Op) {
 	if o.Arg == "bump" {
 		bump = 1_000_000
 	}
+	for _, h := range w.Hosts {
+		away := h.agent == nil || h.frozen || h.link.noRequests || h.link.noReplies
+		if away && h.disk.record.Acknowledged == 0 || w.untold(h) {
+			w.checks.believed[h.Name] = true
+		}
+	}
 	w.Server.Restore(w.backup, bump)
 	w.restored = true
 	w.checks.recount(w)
 	for _, h := range w.Hosts {
-		if h.agent == nil || h.frozen || h.link.noRequests || h.link.noReplies {
-			w.checks.believed[h.Name] = w.checks.believed[h.Name] || h.disk.record.Acknowledged == 0
-			continue
+		if h.agent != nil {
+			h.agent.cache.fail()
 		}
-		h.agent.cache.fail()
 	}
 	for _, c := range w.Controllers {
 		if !c.process.dead {
@@ -258,6 +262,20 @@ func restore(w *World, o Op) {
 		w.down = false
 		w.forgetPods()
 	})
+}
+
+// untold: the host's peer was removed, and its disk does not know it yet.
+func (w *World) untold(h *Host) bool {
+	r := h.disk.record
+	if !r.Joined() || r.IsFenced(r.PeerUID) || r.Acknowledged != 0 {
+		return false
+	}
+	for _, o := range w.Server.List(apiserver.Peers, "") {
+		if p := o.(*v1alpha1.Peer); string(p.UID) == r.PeerUID {
+			return p.Status.Phase == v1alpha1.PhaseTransferring || p.Status.Phase == v1alpha1.PhaseRemoved
+		}
+	}
+	return true
 }
 
 // forgetPods deletes the Pods that no kubelet runs any more: a backup has
