@@ -231,15 +231,7 @@ var mutants = map[string]struct {
 		}
 	}, 3},
 	"Term": {model.OneHolder, func(s *stage) {
-		backup := s.Store.Clone()
-		s.Host("host1").Headroom = 5
-		s.work(4, "host1", "host2") // host1 grows
-		for range 6 {
-			s.Allocate(s.Host("host1"))
-		}
-		s.Store.Restore(backup)
-		s.Term, s.c.Config.Term = "new", "new"
-		s.c.Crash()
+		s.forgets()
 		s.Host("host2").Headroom = 5
 		for range 3 {
 			s.Work(s.Host("host2"))
@@ -254,15 +246,7 @@ var mutants = map[string]struct {
 		s.CheckHolders()
 	}, 2},
 	"Forgotten": {model.OneHolder, func(s *stage) {
-		backup := s.Store.Clone()
-		s.Host("host1").Headroom = 5
-		s.work(4, "host1", "host2") // host1 grows
-		for range 6 {
-			s.Allocate(s.Host("host1"))
-		}
-		s.Store.Restore(backup)
-		s.Term, s.c.Config.Term = "new", "new"
-		s.c.Crash()
+		s.forgets()
 		s.Work(s.Host("host1")) // it says so
 		s.StopAgent(s.Host("host1"))
 		s.Host("host2").Headroom = 5
@@ -301,6 +285,20 @@ var mutants = map[string]struct {
 		s.work(12, "host1", "host2")
 		s.broken = append(s.broken, unended(s)...)
 	}, 3},
+}
+
+// forgets: host1 grows and gives out addresses, and etcd is restored to before
+// that, under another leader.
+func (s *stage) forgets() {
+	backup := s.Store.Clone()
+	s.Host("host1").Headroom = 5
+	s.work(4, "host1", "host2")
+	for range 6 {
+		s.Allocate(s.Host("host1"))
+	}
+	s.Store.Restore(backup)
+	s.Term, s.c.Config.Term = "new", "new"
+	s.c.Crash()
 }
 
 // TestMutants switches each rule off in turn. With the rule the scenario
