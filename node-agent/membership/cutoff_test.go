@@ -118,3 +118,44 @@ func TestContenderLooksFirst(t *testing.T) {
 		}
 	}
 }
+
+// TestAcknowledgesUnheard: a removal that cuts pods off is acknowledged when the
+// kernel has forgotten what they sent; so is one for which an agent that was
+// started anew found pods that were cut off before.
+func TestAcknowledgesUnheard(t *testing.T) {
+	for _, before := range []bool{false, true} {
+		m := newMachine(t)
+		a := m.agent(m.disk)
+		m.rounds(a, 8)
+		m.attach()
+		if before { // as Adopt finds them
+			m.clock.advance(datapath.Forgets)
+			at, _, err := m.kernel.Lookup("selvage", "s", "eth0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := m.kernel.CutOff(at, true); err != nil {
+				t.Fatal(err)
+			}
+			if err := a.Adopt(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p := m.peer()
+		p.Spec.Removal = &v1alpha1.PeerRemovalRecord{Reason: v1alpha1.ReasonLeaving, CutOff: true}
+		p.Status.Phase = v1alpha1.PhaseFencing
+		s := &sight{View: View{Consistent: true, Peers: []v1alpha1.Peer{*p}}}
+		acknowledged := func() bool {
+			_ = a.suspend(t.Context(), s)
+			return a.Store.Record().Acknowledged == p.Generation && a.Store.Record().Acknowledged != 0
+		}
+		p.Generation, s.Peers[0].Generation = 2, 2
+		if acknowledged() {
+			t.Errorf("cut off before: %t: acknowledged at once", before)
+		}
+		m.clock.advance(datapath.Forgets)
+		if !acknowledged() {
+			t.Errorf("cut off before: %t: never acknowledged: %+v", before, a.Store.Record())
+		}
+	}
+}
