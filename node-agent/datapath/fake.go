@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -24,6 +25,10 @@ type Fake struct {
 	node     nodeState
 	next     int
 	watchers []*fakeWatch
+	// last is what was Set, and problems what was wrong with it, while nothing
+	// has touched the state since: simulations set the same many times.
+	last     *Desired
+	problems error
 }
 
 type fakeWatch struct {
@@ -78,7 +83,7 @@ func (f *Fake) Attach(req AttachRequest) (Interfaces, error) {
 		}
 	}
 	f.next++
-	a.Index = f.next
+	a.Index, f.last = f.next, nil
 	f.state.pods = append(f.state.pods, a)
 	f.state.routes = append(f.state.routes, f.podRoutes(a)...)
 	return work.result(), nil
@@ -104,7 +109,7 @@ func (f *Fake) Detach(network, sandbox, ifname string) error {
 		return nil
 	}
 	a := f.state.pods[at]
-	f.state.pods = slices.Delete(f.state.pods, at, at+1)
+	f.state.pods, f.last = slices.Delete(f.state.pods, at, at+1), nil
 	f.unroute(a.HostIf)
 	watchers := slices.Clone(f.watchers)
 	f.mu.Unlock()
@@ -171,6 +176,7 @@ func (f *Fake) CutOff(a Attachment, down bool) error {
 	if at < 0 {
 		return nil
 	}
+	f.last = nil
 	f.unroute(f.state.pods[at].HostIf)
 	f.state.pods[at].Up = !down
 	if !down {
@@ -191,6 +197,10 @@ func (f *Fake) Set(d Desired) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.last != nil && reflect.DeepEqual(d, *f.last) {
+		return f.problems
+	}
+	f.last = nil
 	goal, problems := goalOf(f.opts, d, f.state)
 	if goal.device == nil {
 		return problems
@@ -201,6 +211,8 @@ func (f *Fake) Set(d Desired) error {
 		}
 	}
 	f.node = *d.nodeState(goal.device.mtu)
+	d.Remotes = slices.Clone(d.Remotes)
+	f.last, f.problems = &d, problems
 	return problems
 }
 
@@ -215,7 +227,7 @@ func (f *Fake) Hears(underlay netip.Addr) bool {
 func (f *Fake) Remove() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.state = state{interfaces: f.state.interfaces}
+	f.state, f.last = state{interfaces: f.state.interfaces}, nil
 	return nil
 }
 
