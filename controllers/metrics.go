@@ -22,6 +22,10 @@ type Metrics struct {
 	refused   *prometheus.CounterVec
 	writes    *prometheus.CounterVec
 	malformed *prometheus.GaugeVec
+	unready   *roll
+	waiting   *roll
+	held      *prometheus.GaugeVec
+	exhausted *prometheus.GaugeVec
 	decide    prometheus.Histogram
 	snapshot  *prometheus.HistogramVec
 }
@@ -31,7 +35,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		addresses: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "selvage_addresses",
-			Help: "Addresses of a pool by what has become of them: total, assigned, used, reserved, free.",
+			Help: "Addresses of a pool by what has become of them: total, free, assigned; of those used, reserved, and idle, which are in ranges without a used one.",
 		}, []string{"pool", "state"}),
 		peers: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "selvage_peers",
@@ -58,6 +62,22 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "selvage_malformed_objects",
 			Help: "Objects that cannot be read as what they claim to be. An AddressRange among them stops all grants and transfers.",
 		}, []string{"kind"}),
+		unready: newRoll(prometheus.GaugeOpts{
+			Name: "selvage_peer_unready",
+			Help: "1 for each peer that does not serve and is not being removed, by the reason of its Ready condition, or what its agent says: StateRegressed, Cloned.",
+		}, "peer", "reason"),
+		waiting: newRoll(prometheus.GaugeOpts{
+			Name: "selvage_removal_phase_start_timestamp_seconds",
+			Help: "Since when each removal under way is in its phase, and what it waits for there, as its Ready condition says.",
+		}, "peer", "phase", "reason"),
+		held: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "selvage_pool_removals_held",
+			Help: "1 while no peer of the pool is removed by itself, since too many nodes vanished at once.",
+		}, []string{"pool"}),
+		exhausted: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "selvage_pool_exhausted",
+			Help: "1 while peers lack addresses that the pool has not, not even among what other peers do not use.",
+		}, []string{"pool"}),
 		decide: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "selvage_decide_seconds",
 			Help:    "How long one decision over the whole cluster took.",
@@ -69,7 +89,8 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Buckets: prometheus.ExponentialBuckets(0.001, 4, 8),
 		}, []string{"source"}),
 	}
-	reg.MustRegister(m.addresses, m.peers, m.removals, m.phases, m.refused, m.writes, m.malformed, m.decide, m.snapshot)
+	reg.MustRegister(m.addresses, m.peers, m.removals, m.phases, m.refused, m.writes, m.malformed,
+		m.unready.GaugeVec, m.waiting.GaugeVec, m.held, m.exhausted, m.decide, m.snapshot)
 	for _, e := range []ownership.Evidence{ownership.AgentAcknowledged, ownership.LeaseExpired, ownership.NodeOutOfService, ownership.Asserted, ownership.NeverJoined} {
 		m.removals.WithLabelValues(string(e))
 	}
@@ -79,7 +100,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 // setPool publishes one pool's counts.
 func (m *Metrics) setPool(name string, u poolUse) {
 	for state, n := range map[string]*big.Int{
-		"total": u.total, "assigned": u.assigned, "used": u.used, "reserved": u.reserved, "free": u.free,
+		"total": u.total, "assigned": u.assigned, "used": u.used, "reserved": u.reserved, "free": u.free, "idle": u.idle,
 	} {
 		if n != nil {
 			f, _ := new(big.Float).SetInt(n).Float64()
@@ -96,13 +117,15 @@ func (m *Metrics) dropPools(known map[string]bool, v *View) map[string]bool {
 	}
 	for name := range known {
 		if !now[name] {
-			m.addresses.DeletePartialMatch(prometheus.Labels{"pool": name})
+			for _, vec := range []*prometheus.GaugeVec{m.addresses, m.held, m.exhausted} {
+				vec.DeletePartialMatch(prometheus.Labels{"pool": name})
+			}
 		}
 	}
 	return now
 }
 
-// setView publishes what a view alone tells.
+// setView publishes what a view alone tells, and what was noted of its objects.
 func (m *Metrics) setView(v *View) {
 	phases := map[ownership.Phase]int{ownership.Active: 0, ownership.Fencing: 0, ownership.Transferring: 0, ownership.Removed: 0}
 	for i := range v.Peers {
@@ -122,6 +145,8 @@ func (m *Metrics) setView(v *View) {
 	for kind, n := range malformed {
 		m.malformed.WithLabelValues(kind).Set(float64(n))
 	}
+	m.unready.publish()
+	m.waiting.publish()
 }
 
 // phaseClock measures how long removals stay in each phase, from one phase's

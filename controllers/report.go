@@ -100,6 +100,7 @@ func (l *Loop) report(ctx context.Context, v *View, d *ownership.Decision, outco
 		p := &v.Peers[i]
 		o := v.peers[p.Name]
 		want := verdict.PeerStatus(o, p)
+		l.Metrics.notePeer(p, want.Conditions)
 		c := comparePeer(&o.Status, &want)
 		if c == unchanged {
 			continue
@@ -123,6 +124,8 @@ func (l *Loop) reportPools(ctx context.Context, v *View, verdict *Verdict) {
 		o := v.pools[name]
 		want, use := verdict.PoolStatus(o, parsed[name])
 		l.Metrics.setPool(name, use)
+		w, waits := verdict.wait(kindPool, name)
+		l.Metrics.notePool(name, want.Conditions, waits && w.Reason == ownership.WaitExhausted)
 		c := comparePool(&o.Status, &want)
 		if c == unchanged {
 			continue
@@ -140,6 +143,7 @@ func (l *Loop) reportRemovals(ctx context.Context, v *View, verdict *Verdict) (c
 	for _, name := range slices.Sorted(maps.Keys(v.removals)) {
 		o := v.removals[name]
 		want := verdict.RemovalStatus(o)
+		l.Metrics.noteRemoval(o, &want)
 		c, was := compareRemoval(&o.Status, &want), o.Status.Phase
 		if c == unchanged {
 			continue

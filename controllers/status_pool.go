@@ -36,12 +36,15 @@ func size(p netip.Prefix) *big.Int {
 // poolUse is one pool, counted.
 type poolUse struct {
 	total, assigned, used, reserved, free *big.Int
+	// idle is what owners could give back: whole ranges that no pod has an
+	// address in.
+	idle *big.Int
 	// room: a range of the first size still fits.
 	room bool
 }
 
 func (d *Verdict) countPool(p *ownership.Pool) poolUse {
-	u := poolUse{total: size(p.CIDR), assigned: new(big.Int), used: new(big.Int), reserved: new(big.Int), free: size(p.CIDR)}
+	u := poolUse{total: size(p.CIDR), assigned: new(big.Int), used: new(big.Int), reserved: new(big.Int), free: size(p.CIDR), idle: new(big.Int)}
 	var space netipx.IPSetBuilder
 	space.AddPrefix(p.CIDR)
 	for i := range d.view.Ranges {
@@ -54,6 +57,9 @@ func (d *Verdict) countPool(p *ownership.Pool) poolUse {
 		if r.Owner != (ownership.Ref{}) {
 			u.assigned.Add(u.assigned, size(r.CIDR))
 			u.used.Add(u.used, big.NewInt(r.Used))
+			if r.Used == 0 && len(r.Reserved) == 0 {
+				u.idle.Add(u.idle, size(r.CIDR))
+			}
 		}
 		u.reserved.Add(u.reserved, big.NewInt(int64(len(r.Reserved))))
 	}

@@ -16,5 +16,6 @@ copy crd-guard config/crd-guard/selvage-crds-stay.yaml
 copy rbac config/rbac/{service_accounts,role,controller_bindings,agent_role,people_roles}.yaml
 copy node-agent config/node-agent/cni_conflist.yaml
 copy manager config/manager/metrics_service.yaml
+copy monitoring config/monitoring/{monitors,rules}.yaml config/monitoring/dashboard.json
 copy admission config/admission/*.yaml
 rm "$files/admission/kustomization.yaml"

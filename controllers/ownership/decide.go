@@ -160,6 +160,9 @@ const (
 	kindPool    = "AddressPool"
 )
 
+// WaitExhausted is why a pool waits whose peers lack what it has not.
+const WaitExhausted = "Exhausted"
+
 // wait records that something waits. until is 0 if only an event ends it.
 func (d *decider) wait(kind, name, reason string, until time.Duration, format string, args ...any) {
 	d.out.Waits = append(d.out.Waits, Wait{

@@ -40,7 +40,7 @@ func (d *decider) askBack(pool *Pool, lacking []need) {
 		}
 	}
 	if len(from) == 0 {
-		d.wait(kindPool, pool.Name, "Exhausted", 0, "no free space, and no peer has an idle range; %s lack addresses: add a pool, or remove peers", namesOf(lacking))
+		d.wait(kindPool, pool.Name, WaitExhausted, 0, "no free space, and no peer has an idle range; %s lack addresses: add a pool, or remove peers", namesOf(lacking))
 	}
 }
 

@@ -15,17 +15,18 @@ app.kubernetes.io/component: {{ . }}
 
 {{/*
 The objects of files that are copied from config/ (make generate), in the
-release's namespace. With keep, they outlive the release.
+release's namespace. With keep, they outlive the release; labels are added.
 */}}
 {{- define "selvage.objects" -}}
 {{- $root := .root -}}
 {{- $keep := .keep -}}
+{{- $labels := .labels -}}
 {{- range $path, $_ := $root.Files.Glob .files -}}
 {{- range $text := regexSplit "(?m)^---$" ($root.Files.Get $path) -1 -}}
 {{- $object := fromYaml $text -}}
 {{- if $object.kind -}}
 {{- $metadata := $object.metadata -}}
-{{- $_ := set $metadata "labels" (merge (fromYaml (include "selvage.labels" $root)) (default dict $metadata.labels)) -}}
+{{- $_ := set $metadata "labels" (merge (fromYaml (include "selvage.labels" $root)) (default dict $labels) (default dict $metadata.labels)) -}}
 {{- if $keep -}}
 {{- $_ := set $metadata "annotations" (merge (dict "helm.sh/resource-policy" "keep") (default dict $metadata.annotations)) -}}
 {{- end -}}

@@ -86,17 +86,47 @@ func TestParity(t *testing.T) {
 		t.Errorf("only %d objects were compared", len(got))
 	}
 	guard := objects(t, kustomize(t, "crd-guard"))
+	compare(t, got, want, func(name string, o *unstructured.Unstructured) bool {
+		return o.GetKind() == "CustomResourceDefinition" || guard[name] != nil
+	})
+}
+
+// compare wants the chart's objects to be those of config; outlives says which
+// of them are to be kept when the release goes.
+func compare(t *testing.T, got, want map[string]*unstructured.Unstructured, outlives func(string, *unstructured.Unstructured) bool) {
+	t.Helper()
 	for name, o := range got {
 		w := want[name]
 		if w == nil {
 			continue
 		}
 		kept := plain(t, o, w.GetLabels()["app.kubernetes.io/name"] != "")
-		if outlives := o.GetKind() == "CustomResourceDefinition" || guard[name] != nil; kept != outlives {
-			t.Errorf("%s outlives the release: %t, and is to: %t", name, kept, outlives)
+		if kept != outlives(name, o) {
+			t.Errorf("%s outlives the release: %t", name, kept)
 		}
 		if g, w := text(t, o), text(t, w); g != w {
 			t.Errorf("%s differs. The chart has:\n%s\nconfig has:\n%s", name, g, w)
+		}
+	}
+}
+
+// What monitoring.enabled adds is config/monitoring, and nothing goes for it.
+func TestParity_Monitoring(t *testing.T) {
+	want, got := objects(t, kustomize(t, "monitoring")), objects(t, render(t, "--set", "monitoring.enabled=true"))
+	for name := range objects(t, render(t)) {
+		if got[name] == nil {
+			t.Errorf("with monitoring there is no %s", name)
+		}
+		delete(got, name)
+	}
+	if g, w := slices.Sorted(maps.Keys(got)), slices.Sorted(maps.Keys(want)); !slices.Equal(g, w) || len(w) != 4 {
+		t.Errorf("the chart has:\n%s\nconfig has:\n%s", strings.Join(g, "\n"), strings.Join(w, "\n"))
+	}
+	compare(t, got, want, func(string, *unstructured.Unstructured) bool { return false })
+	elsewhere := objects(t, render(t, "--set", "monitoring.enabled=true", "--namespace", "network"))
+	for name := range want {
+		if there := strings.Replace(name, namespace, "network", 1); elsewhere[there] == nil {
+			t.Errorf("in another namespace there is no %s", there)
 		}
 	}
 }

@@ -8,6 +8,7 @@ package helm
 import (
 	"encoding/json"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -50,6 +51,12 @@ var changes = map[string]struct{ value, want string }{
 	"agent.tolerations":            {`[{"key":"mine"}]`, "- key: mine"},
 	"agent.maxUnavailable":         {"3", "maxUnavailable: 3"},
 	"agent.leave":                  {"true", "command: [/selvage-agent, reset, --cut-off-pods, --stay]"},
+	"monitoring.enabled":           {"true", "kind: PrometheusRule"},
+	"monitoring.monitors":          {"true", "kind: PodMonitor"},
+	"monitoring.rules":             {"true", "alert: SelvageControllerDown"},
+	"monitoring.labels":            {`{"release":"mine"}`, "release: mine"},
+	"monitoring.dashboard":         {"true", "name: selvage-dashboard"},
+	"monitoring.dashboardLabels":   {`{"board":"mine"}`, "board: mine"},
 }
 
 // Each value does what it says: what it renders to is not there without it.
@@ -62,6 +69,15 @@ func TestValues(t *testing.T) {
 		}
 		if name == "apiServer.port" {
 			set = append(set, "--set", "apiServer.host=x")
+		}
+		if strings.HasPrefix(name, "monitoring.") && name != "monitoring.enabled" {
+			set = append(set, "--set", "monitoring.enabled=true")
+			if c.value == "true" {
+				without := render(t, append(slices.Clone(set), "--set", name+"=false")...)
+				if strings.Contains(without, c.want) {
+					t.Errorf("%s=false: %q is there all the same", name, c.want)
+				}
+			}
 		}
 		if strings.Contains(defaults, c.want) {
 			t.Errorf("%s: %q is there in any case", name, c.want)
@@ -135,6 +151,8 @@ func TestValues_Refused(t *testing.T) {
 		"agent.criSocket=crio.sock":    "at '/agent/criSocket'",
 		"agent.encapsulation=ipip":     "at '/agent/encapsulation'",
 		"agent.maxUnavailable=some":    "at '/agent/maxUnavailable'",
+		"monitoring.labels=x":          "at '/monitoring/labels'",
+		"monitoring.enabled=perhaps":   "at '/monitoring/enabled'",
 		"agent.leave=perhaps":          "at '/agent/leave'",
 		"controller.replicas=0":        "at '/controller/replicas'",
 		"controller.maxRemovals=20":    "at '/controller/maxRemovals'",
