@@ -40,5 +40,7 @@ go test -count=1 -timeout 20m -p 1 ./test/e2e/install ./test/e2e/helm
 go test -count=1 -timeout 20m ./test/e2e/gitops
 # The nodes by themselves first: what fails there is not Selvage's.
 go test -count=1 -timeout 20m ./test/e2e/machines
+# A stranger who types what docs/quickstart.md says.
+go test -count=1 -timeout 30m ./test/e2e/quickstart
 go test -count=1 -timeout 20m ./test/e2e/lifecycle "${verbose[@]}"
 go test -count=1 -timeout 60m ./test/e2e/nodes "${verbose[@]}" "${some[@]}"
