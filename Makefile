@@ -29,7 +29,7 @@ help: ## Show this
 .PHONY: build
 build: ## Build the programs into bin/
 	@mkdir -p $(BIN)
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ $(addprefix ./cmd/,$(PROGRAMS))
+	CGO_ENABLED=0 GOAMD64=v1 GOARM64=v8.0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o $(BIN)/ $(addprefix ./cmd/,$(PROGRAMS))
 
 .PHONY: images
 images: ## Build the container images into bin/images, as OCI archives; needs no registry and no container engine
@@ -99,6 +99,29 @@ bench-pods: ## Measure pods' sandboxes on real nodes beside bridge+host-local, a
 fuzz: ## Fuzz every parser, FUZZTIME each (default 20s)
 	hack/fuzz.sh $(FUZZTIME)
 
+##@ Release (docs/supply-chain.md)
+
+.PHONY: sbom
+sbom: $(TOOL)/cyclonedx-gomod ## What the programs are made of, into bin/sbom (CycloneDX), checked against the programs themselves
+	go run ./hack/release sbom --tool $(TOOL)/cyclonedx-gomod
+
+.PHONY: provenance
+provenance: build images sbom ## Programs, images, and bin/provenance.json: what they were made of, and by what (in-toto, SLSA v1; unsigned)
+	go run ./hack/release provenance
+	go run ./hack/release verify
+
+.PHONY: reproducible
+reproducible: ## Build everything twice, in two folders and with nothing cached, and compare (minutes)
+	go run ./hack/release reproducible
+
+.PHONY: licences
+licences: ## The licences of all that is compiled in, with their texts in bin/THIRD_PARTY.txt
+	go run ./hack/licences --texts $(BIN)/THIRD_PARTY.txt ./cmd/...
+
+.PHONY: vulncheck
+vulncheck: $(TOOL)/govulncheck ## Known vulnerabilities that the programs can reach; says so loudly where it cannot know
+	hack/vulncheck/vulncheck.sh $(TOOL)/govulncheck ./cmd/...
+
 ##@ Keep
 
 .PHONY: generate
@@ -108,6 +131,7 @@ generate: $(TOOL)/controller-gen ## Generate deepcopies, CRDs, the controller's 
 	$(TOOL)/controller-gen rbac:roleName=selvage-controller paths=./controllers output:rbac:dir=config/rbac
 	hack/chart.sh
 	go run ./hack/reference config docs/reference
+	go run ./hack/licences --page docs/reference/licences.md ./cmd/...
 
 .PHONY: lint
 lint: $(TOOL)/golangci-lint ## Lint
