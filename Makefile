@@ -136,6 +136,7 @@ generate: $(TOOL)/controller-gen ## Generate deepcopies, CRDs, the controller's 
 .PHONY: lint
 lint: $(TOOL)/golangci-lint ## Lint
 	$(TOOL)/golangci-lint run
+	cd test/monitoring && $(TOOL)/golangci-lint run
 
 .PHONY: verify
 verify: generate lint $(TOOL)/kustomize ## Regenerate, tidy, lint, render; fails if anything differs from what is committed

@@ -34,6 +34,8 @@ all=$(go list ./... | grep -v -E '/test/(e2e/(controller|kubectl|install|gitops|
 raced='/(controllers|node-agent/.*|cmd/.*|hack/cluster/(hosts|nodes|processes)|test/witness)$'
 # shellcheck disable=SC2046 # one word a package
 CGO_ENABLED=0 "${gotest[@]}" -p 1 "$@" $(grep -v -E "$raced" <<<"$all") || failed=1
+# Alerts and dashboard, with the Prometheus library: a module of its own.
+(cd test/monitoring && CGO_ENABLED=0 "${gotest[@]}" "$@" ./...) || failed=1
 echo "under the race detector"
 # shellcheck disable=SC2046
 CGO_ENABLED=1 "${gotest[@]}" -race -p 1 "$@" $(grep -E "$raced" <<<"$all") || failed=1

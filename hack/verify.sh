@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 kustomize=$1
 before=$(git status --porcelain)
 
-for module in . hack/tools; do
+for module in . hack/tools test/monitoring; do
 	(cd "$module" && go mod tidy)
 done
 unformatted=$(gofmt -l $(git ls-files '*.go'))
