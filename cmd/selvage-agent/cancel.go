@@ -21,7 +21,7 @@ func cancelReset(ctx context.Context, o *options, out io.Writer) error {
 	socket := control(filepath.Join(o.runDir, controlSocket))
 	shown := &progress{out: out}
 	first := ""
-	for now, err := socket.stay(ctx); ; now, err = socket.progress(ctx) {
+	for now, err := socket.stay(ctx); ; now, err = socket.stays(ctx) {
 		if errors.Is(err, errNoAgent) {
 			return fmt.Errorf("%w: start the agent, which remains in the network unless it is told to leave, as long as no range has moved", err)
 		}

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/selvage-net/selvage/node-agent/installation"
@@ -36,37 +37,56 @@ func (p *parts) serveControl(ctx context.Context, path string, kept *installatio
 	if err := os.Chmod(path, 0o600); err != nil {
 		return errors.Join(fmt.Errorf("the agent's socket: %w", err), listener.Close())
 	}
-	// Pods that were cut off are still to be ended by the runtime, which takes
-	// the plugin; who has not cut any off has none.
-	answer := func(w http.ResponseWriter, cancelled, podless bool) {
-		now := p.agent.Progress()
-		now.Cancelled = cancelled
-		if now.Left && podless {
-			if err := kept.Remove(); err != nil {
+	return serveOn(ctx, listener, controls(p.agent, kept.Remove, &p.told))
+}
+
+// leaver is what the control socket asks and tells: membership.Agent.
+type leaver interface {
+	Progress() membership.Progress
+	Leave(by string, cutOffPods bool) bool
+	Stay()
+}
+
+// controls are what the control socket answers. Once this node has left,
+// remove takes the plugin away; told becomes true once somebody who asked it
+// to stay was told that it does.
+func controls(agent leaver, remove func() error, told *atomic.Bool) http.Handler {
+	answer := func(w http.ResponseWriter, now membership.Progress) {
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(now)
+	}
+	stays := func(w http.ResponseWriter) {
+		now := agent.Progress()
+		answer(w, now)
+		if sure, _ := remains(now, now.Peer); sure {
+			_ = http.NewResponseController(w).Flush()
+			told.Store(true)
+		}
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /progress", func(w http.ResponseWriter, _ *http.Request) { answer(w, agent.Progress()) })
+	mux.HandleFunc("POST /leave", func(w http.ResponseWriter, r *http.Request) {
+		q := r.URL.Query()
+		cutOff := q.Get("pods") == "cut-off"
+		stands := agent.Leave(q.Get("by"), cutOff)
+		now := agent.Progress()
+		now.Cancelled = !stands
+		// Pods that were cut off are still to be ended by the runtime, which
+		// takes the plugin; who has not cut any off has none.
+		if now.Left && !cutOff {
+			if err := remove(); err != nil {
 				http.Error(w, err.Error(), http.StatusInternalServerError)
 				return
 			}
 		}
-		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(now)
-		if sure, _ := remains(now, now.Peer); sure {
-			_ = http.NewResponseController(w).Flush()
-			p.told.Store(true)
-		}
-	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /progress", func(w http.ResponseWriter, _ *http.Request) { answer(w, false, false) })
-	mux.HandleFunc("POST /leave", func(w http.ResponseWriter, r *http.Request) {
-		q := r.URL.Query()
-		cutOff := q.Get("pods") == "cut-off"
-		stands := p.agent.Leave(q.Get("by"), cutOff)
-		answer(w, !stands, !cutOff)
+		answer(w, now)
 	})
 	mux.HandleFunc("POST /stay", func(w http.ResponseWriter, _ *http.Request) {
-		p.agent.Stay()
-		answer(w, false, false)
+		agent.Stay()
+		stays(w)
 	})
-	return serveOn(ctx, listener, mux)
+	mux.HandleFunc("GET /stay", func(w http.ResponseWriter, _ *http.Request) { stays(w) })
+	return mux
 }
 
 // errNoAgent says that no agent answers at the socket.
@@ -85,11 +105,16 @@ func (c control) leave(ctx context.Context, by string, cutOff bool) (membership.
 	return c.call(ctx, http.MethodPost, "/leave?"+query.Encode())
 }
 
-// stay tells it to stay.
+// stay tells it to stay, and stays asks how far that is.
 func (c control) stay(ctx context.Context) (membership.Progress, error) {
 	return c.call(ctx, http.MethodPost, "/stay")
 }
 
+func (c control) stays(ctx context.Context) (membership.Progress, error) {
+	return c.call(ctx, http.MethodGet, "/stay")
+}
+
+// progress asks how far it is, whatever it was told.
 func (c control) progress(ctx context.Context) (membership.Progress, error) {
 	return c.call(ctx, http.MethodGet, "/progress")
 }
