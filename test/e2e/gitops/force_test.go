@@ -8,12 +8,14 @@ package gitops
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"sigs.k8s.io/yaml"
 
 	"github.com/selvage-net/selvage/api/v1alpha1"
+	"github.com/selvage-net/selvage/hack/cluster/controlplane"
 	"github.com/selvage-net/selvage/test/e2e/chaos/world"
 )
 
@@ -106,6 +108,51 @@ func TestForce_Ownership(t *testing.T) {
 	}
 	l.lives()
 	s.must(errors.Join(l.here.End(), l.there.End()))
+}
+
+// What refuses that are the policies: without them the API server would delete
+// a live peer and what it owns for whoever may (it is asked, and does not).
+func TestForce_WithoutPolicies(t *testing.T) {
+	s := newStage(t)
+	source, err := controlplane.SourceDir()
+	s.must(err)
+	owned := s.owned(host3)[0]
+	for _, c := range []struct{ kind, name, policy string }{
+		{"peer", "host3", "peer-single-writer"},
+		{"addressrange", owned, "addressrange-single-writer"},
+	} {
+		deletion := []string{"delete", c.kind, c.name, "--wait=false", "--dry-run=server"}
+		policy := filepath.Join(source, "config/admission", c.policy+".yaml")
+		if out, err := kubectl(s.ctx(), "", deletion...); err == nil {
+			t.Errorf("%s, with policies: %s", c.kind, out)
+		}
+		s.kubectl("delete", "validatingadmissionpolicybinding", c.policy)
+		if c.kind == "addressrange" { // it has two
+			s.kubectl("delete", "validatingadmissionpolicybinding", "addressrange-in-use-stays")
+		}
+		s.eventually(c.kind+" to be unprotected", func() error {
+			out, err := kubectl(s.ctx(), "", deletion...)
+			if err != nil {
+				return errors.New(out)
+			}
+			return nil
+		})
+		s.kubectl("apply", "-f", policy, "-f", filepath.Join(source, "config/admission/addressrange-in-use-stays.yaml"))
+		s.eventually(c.kind+" to be protected again", func() error {
+			if out, err := kubectl(s.ctx(), "", deletion...); err == nil {
+				return errors.New(out)
+			}
+			return nil
+		})
+	}
+}
+
+// kubectl succeeds.
+func (s *stage) kubectl(args ...string) {
+	s.Helper()
+	if out, err := kubectl(s.ctx(), "", args...); err != nil {
+		s.Fatalf("kubectl %s: %s", strings.Join(args, " "), out)
+	}
 }
 
 // exported is a manifest as somebody would put it into git who took it out of
