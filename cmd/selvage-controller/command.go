@@ -170,7 +170,7 @@ func (s *settings) setUpLogging() error {
 	if err != nil {
 		return fmt.Errorf("--log-level=%q is not known: use debug, info or error", s.logLevel)
 	}
-	logger := zap.New(zap.Level(level), zap.UseDevMode(s.logFormat == "console"))
+	logger := zap.New(zap.Level(level), zap.UseDevMode(s.logFormat == "console"), zap.StacktraceLevel(zapcore.PanicLevel))
 	ctrl.SetLogger(logger)
 	klog.SetLogger(logger)
 	return nil
@@ -190,6 +190,7 @@ func run(ctx context.Context, s *settings) error {
 	stop := 5 * time.Second
 	options, config := manager.Options{
 		Scheme:                  controllers.Scheme(),
+		MapperProvider:          controllers.Mapper,
 		Cache:                   controllers.CacheOptions(s.namespace),
 		Metrics:                 metricsserver.Options{BindAddress: s.metricsAddr},
 		HealthProbeBindAddress:  s.healthAddr,
@@ -206,7 +207,7 @@ func run(ctx context.Context, s *settings) error {
 	}
 	mgr, err := manager.New(cfg, options)
 	if err != nil {
-		return fmt.Errorf("connecting to the API server: %w", err)
+		return fmt.Errorf("setting up: %w", err)
 	}
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)

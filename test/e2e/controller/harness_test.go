@@ -73,7 +73,7 @@ func runController(t *testing.T, o controllerOptions) *running {
 	}
 	grace := 10 * time.Second
 	mgr, err := manager.New(cfg, manager.Options{
-		Scheme: controllers.Scheme(), Cache: controllers.CacheOptions(namespace),
+		Scheme: controllers.Scheme(), MapperProvider: controllers.Mapper, Cache: controllers.CacheOptions(namespace),
 		Metrics: metricsserver.Options{BindAddress: "0"}, HealthProbeBindAddress: "0", GracefulShutdownTimeout: &grace,
 	})
 	if err != nil {
