@@ -94,6 +94,11 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	for _, e := range []ownership.Evidence{ownership.AgentAcknowledged, ownership.LeaseExpired, ownership.NodeOutOfService, ownership.Asserted, ownership.NeverJoined} {
 		m.removals.WithLabelValues(string(e))
 	}
+	// From 0, so that the first one is an increase.
+	for _, kind := range []string{kindPeer, kindRange, kindPool, kindRemoval, kindLease} {
+		m.writes.WithLabelValues(kind)
+		m.refused.WithLabelValues(kind, refusedConflict)
+	}
 	return m
 }
 

@@ -51,6 +51,9 @@ func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 			return nil, fmt.Errorf("registering the agent's metrics: %w", err)
 		}
 	}
+	// From 0, so that the first one is an increase.
+	m.renewals.WithLabelValues("ok")
+	m.renewals.WithLabelValues("failed")
 	m.setRow(Unreachable)
 	return m, nil
 }

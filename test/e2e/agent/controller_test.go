@@ -6,6 +6,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -20,9 +21,11 @@ import (
 	"github.com/selvage-net/selvage/node-agent/membership"
 )
 
-// startController runs the real controller instead of the script.
-func startController(t *testing.T) {
+// startController runs the real controller instead of the script, and returns
+// where it serves its metrics.
+func startController(t *testing.T) string {
 	t.Helper()
+	metrics := freePort(t)
 	program := filepath.Join(programs, "selvage-controller")
 	if out, err := exec.Command("go", "build", "-o", program, "../../../cmd/selvage-controller").CombinedOutput(); err != nil {
 		t.Fatalf("building selvage-controller: %v\n%s", err, out)
@@ -38,7 +41,7 @@ func startController(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log")
 	process, err := processes.StartProcess(spawner, "selvage-controller", log, exec.Command(program,
 		"--kubeconfig="+path, "--namespace="+namespace, "--leader-elect", "--log-level=debug", "--log-format=console",
-		fmt.Sprintf("--lease-duration=%ds", leaseSeconds), "--grace-period=2s", "--metrics-bind-address=0", "--health-probe-bind-address=0"))
+		fmt.Sprintf("--lease-duration=%ds", leaseSeconds), "--grace-period=2s", "--metrics-bind-address="+metrics, "--health-probe-bind-address=0"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,6 +53,7 @@ func startController(t *testing.T) {
 			t.Logf("the controller's log:\n%s", text)
 		}
 	})
+	return metrics
 }
 
 // Agents and controller together: three join, one dies and is inherited, comes
@@ -60,8 +64,9 @@ func TestWithController(t *testing.T) {
 	s.must(admin.Create(t.Context(), &v1alpha1.AddressPool{
 		ObjectMeta: metav1.ObjectMeta{Name: "default"}, Spec: v1alpha1.AddressPoolSpec{CIDR: "10.32.0.0/12"},
 	}))
-	startController(t)
+	metrics := startController(t)
 	a, b, c := newMachine(t), newMachine(t), newMachine(t)
+	told := newRecorder(t, metrics, a, b, c)
 	for _, m := range []*machine{a, b, c} {
 		m.start()
 	}
@@ -70,8 +75,11 @@ func TestWithController(t *testing.T) {
 		eventually(t, "pods to reach each other", func() error { return pair[0].reaches(pair[1]) })
 	}
 
+	told.moment("all serve", `selvage_peers{phase="Active"} 3`, `selvage_pool_exhausted{pool="default"} 0`)
+
 	c.kill() // catches fire
 	s.must(c.Cut())
+	told.moment("one is silent", fmt.Sprintf(`selvage_peer_unready{peer="%s",reason="LeaseExpired"} 1`, c.node))
 	lost := s.peer(c.node)
 	s.must(admin.Create(t.Context(), &v1alpha1.PeerRemoval{
 		ObjectMeta: metav1.ObjectMeta{Name: c.node}, Spec: v1alpha1.PeerRemovalSpec{Heir: a.node},
@@ -85,6 +93,10 @@ func TestWithController(t *testing.T) {
 	c.start()
 	c.awaitRow(membership.DeclaredOut, "kubectl delete peerremoval")
 	eventually(t, "the stale pod to be cut off", z.isCutOff)
+	if _, err := c.tryPod(); !errors.Is(err, errRefused) {
+		t.Errorf("a pod on a node that is out: %v", err)
+	}
+	told.moment("one is out", `selvage_removals_total{evidence="LeaseExpired"} 1`)
 	s.must(admin.Delete(t.Context(), &v1alpha1.PeerRemoval{ObjectMeta: metav1.ObjectMeta{Name: c.node}}))
 	z2 := c.awaitPod()
 	if again := s.peer(c.node); again.UID == lost.UID {
@@ -96,6 +108,7 @@ func TestWithController(t *testing.T) {
 	member := s.peer(b.node)
 	leaves := s.beside(b)
 	s.awaitPeer(b.node, "the controller to have begun its removal", func(p *v1alpha1.Peer) bool { return p.Status.Phase == v1alpha1.PhaseFencing })
+	told.moment("one waits for its pod", fmt.Sprintf(`selvage_removal_phase_start_timestamp_seconds{peer="%s",phase="Fencing",reason="AwaitingAgent"}`, b.node))
 	s.beside(b, "--cancel").expect(true, "this node remains in the network")
 	if now := s.peer(b.node); now.UID != member.UID || now.Spec.Removal != nil || now.Status.Agent.Leaving {
 		t.Errorf("cancelled, and it is %+v %+v", now.Spec, now.Status)
@@ -111,6 +124,7 @@ func TestWithController(t *testing.T) {
 	if owned := s.owned(b.node); owned != 0 {
 		t.Errorf("it left with %d ranges", owned)
 	}
+	told.moment("one has left", `selvage_removals_total{evidence="AgentAcknowledged"} 1`)
 }
 
 // owned is how many ranges a node's peers own.

@@ -11,7 +11,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -228,24 +227,12 @@ func (m *machine) awaitServing() {
 // apiRequests is how many requests the agent has sent to the API server.
 func (m *machine) apiRequests() int {
 	m.t.Helper()
-	var body []byte
-	err := m.Do(func() error {
-		conn, err := net.Dial("tcp", m.metrics().String())
-		if err != nil {
-			return err
-		}
-		defer conn.Close()
-		if _, err := io.WriteString(conn, "GET /metrics HTTP/1.0\r\n\r\n"); err != nil {
-			return err
-		}
-		body, err = io.ReadAll(conn)
-		return err
-	})
+	body, err := m.scrape()
 	if err != nil {
 		m.t.Fatal(err)
 	}
 	total := 0
-	for _, line := range strings.Split(string(body), "\n") {
+	for _, line := range strings.Split(body, "\n") {
 		var n int
 		if strings.HasPrefix(line, "selvage_agent_api_requests_total{") {
 			if _, err := fmt.Sscan(line[strings.LastIndexByte(line, ' ')+1:], &n); err != nil {
