@@ -123,7 +123,7 @@ func TestCommands(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range append(pages, "../../README.md", "../../CONTRIBUTING.md", "../../DESIGN.md") {
+	for _, name := range append(pages, "../../config/monitoring/rules.yaml", "../../README.md", "../../CONTRIBUTING.md", "../../DESIGN.md") {
 		text, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)

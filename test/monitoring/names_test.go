@@ -142,8 +142,8 @@ func code(t *testing.T) string {
 			all.Write(text)
 		}
 	}
-	// controller-runtime's.
-	all.WriteString(`"error"`)
+	// controller-runtime's, and the API server's own.
+	all.WriteString(`"error" "Forbidden" "Unauthorized" "Invalid" "BadRequest" "TooManyRequests"`)
 	return all.String()
 }
 
