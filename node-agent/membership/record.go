@@ -14,8 +14,15 @@ import (
 	"strconv"
 )
 
+const (
+	recordFormat = "selvage-identity/"
+	// recordVersion rises when an agent of before would lose what it must not
+	// lose: it ignores fields that it does not know, and writes none of them.
+	recordVersion = 1
+)
+
 // recordHeader begins the file; the checksum of the rest of it follows.
-const recordHeader = "selvage-identity/1 crc32c="
+var recordHeader = fmt.Sprintf("%s%d crc32c=", recordFormat, recordVersion)
 
 const (
 	maxRecordBytes = 4 << 20
@@ -170,6 +177,9 @@ var errCorrupt = errors.New("the file is damaged")
 // absent or unreadable.
 func IsCorrupt(err error) bool { return errors.Is(err, errCorrupt) }
 
+// errNewer answers "was this file written by a newer version?".
+var errNewer = errors.New("the file was written by a newer version of the agent")
+
 func corrupt(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", errCorrupt, fmt.Sprintf(format, args...))
 }
@@ -182,8 +192,11 @@ func ParseRecord(data []byte) (Record, error) {
 	}
 	head, body, found := bytes.Cut(data, []byte("\n"))
 	sum, ours := bytes.CutPrefix(head, []byte(recordHeader))
+	if version := formatOf(head); found && version > recordVersion {
+		return Record{}, fmt.Errorf("%w: its format is %d, and this one reads %d", errNewer, version, recordVersion)
+	}
 	if !found || !ours {
-		return Record{}, corrupt("it does not begin with %q (was it written by a newer version?)", recordHeader)
+		return Record{}, corrupt("it does not begin with %q", recordHeader)
 	}
 	want, err := strconv.ParseUint(string(sum), 16, 32)
 	if err != nil || len(sum) != 8 {
@@ -200,6 +213,17 @@ func ParseRecord(data []byte) (Record, error) {
 		return Record{}, err
 	}
 	return r, nil
+}
+
+// formatOf is the version that a record's first line names; 0: none.
+func formatOf(head []byte) int {
+	rest, ours := bytes.CutPrefix(head, []byte(recordFormat))
+	number, _, _ := bytes.Cut(rest, []byte(" "))
+	version, err := strconv.Atoi(string(number))
+	if !ours || err != nil {
+		return 0
+	}
+	return version
 }
 
 func (r Record) check() error {

@@ -57,12 +57,33 @@ func TestRecordDamage(t *testing.T) {
 			damaged[i] ^= 1 << bit
 			if got, err := ParseRecord(damaged); err == nil && !reflect.DeepEqual(got, sampleRecord()) {
 				t.Fatalf("byte %d, bit %d: read as %+v", i, bit, got)
-			} else if err != nil && !IsCorrupt(err) {
+			} else if err != nil && !IsCorrupt(err) && !errors.Is(err, errNewer) {
 				t.Fatalf("byte %d, bit %d: %v", i, bit, err)
 			}
 		}
 		if _, err := ParseRecord(data[:i]); !IsCorrupt(err) {
 			t.Fatalf("cut to %d bytes: %v", i, err)
+		}
+	}
+}
+
+// What a newer version wrote is refused, whatever it is: it is not damaged, and
+// this version would forget what it does not know.
+func TestRecordOfANewerVersion(t *testing.T) {
+	data, err := sampleRecord().Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	newer := bytes.Replace(data, []byte("selvage-identity/1 "), []byte("selvage-identity/2 "), 1)
+	if _, err := ParseRecord(newer); !errors.Is(err, errNewer) || IsCorrupt(err) {
+		t.Errorf("%v", err)
+	}
+	if _, err := ParseRecord([]byte("selvage-identity/2\nanything")); !errors.Is(err, errNewer) {
+		t.Errorf("%v", err)
+	}
+	for _, head := range []string{"selvage-identity/0 ", "selvage-identity/ ", "selvage-identity/x ", "selvage-identity/-2 ", "another/2 "} {
+		if _, err := ParseRecord(bytes.Replace(data, []byte("selvage-identity/1 "), []byte(head), 1)); !IsCorrupt(err) {
+			t.Errorf("%q: %v", head, err)
 		}
 	}
 }

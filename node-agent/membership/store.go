@@ -59,6 +59,11 @@ func NewStore(disk Disk) (*Store, error) {
 		return s, err
 	}
 	record, err := ParseRecord(data)
+	if errors.Is(err, errNewer) {
+		return nil, fmt.Errorf("%s: %w. Run that version on this machine again: it goes on where it left off, and pods have "+
+			"kept their network. To go back all the same, have it leave first (selvage-agent reset, by the newer version), "+
+			"which cuts its pods off; the file moved away, it would be cut off as well", disk, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w. It is not taken for empty, since this machine may own addresses. "+
 			"Restore the file from a backup; or, to give up what this machine was and join anew, move it away "+

@@ -118,7 +118,7 @@ func TestDisk_Damaged(t *testing.T) {
 	whole, err := os.ReadFile(path)
 	s.must(err)
 	for name, damaged := range map[string][]byte{
-		"empty": {}, "cut short": whole[:len(whole)/2], "of another version": append([]byte("selvage-identity/9\n"), whole...),
+		"empty": {}, "cut short": whole[:len(whole)/2], "of no version": append([]byte("selvage-identity/0\n"), whole...),
 		"a bit flipped": append(append([]byte{}, whole[:60]...), append([]byte{whole[60] ^ 4}, whole[61:]...)...),
 	} {
 		s.must(os.WriteFile(path, damaged, 0o600))
@@ -128,6 +128,12 @@ func TestDisk_Damaged(t *testing.T) {
 		if err == nil || !strings.Contains(out, "damaged") || !strings.Contains(out, "mv "+path) {
 			t.Errorf("%s: %v: %s", name, err, out)
 		}
+	}
+	// That of a newer version is whole, and not to be moved away.
+	s.must(os.WriteFile(path, append([]byte("selvage-identity/9\n"), whole...), 0o600))
+	out, err := a.runAgent(t.Context(), a.args()...)
+	if err == nil || strings.Contains(out, "damaged") || !strings.Contains(out, "Run that version on this machine again") {
+		t.Errorf("of a newer version: %v: %s", err, out)
 	}
 	s.must(os.WriteFile(path, whole, 0o600))
 	a.start()
