@@ -34,6 +34,8 @@ esac
 # goes on for as long as one likes.
 go test -count=1 -timeout 15m -p 1 ./test/e2e/restore ./test/e2e/chaos -v
 go run ./test/e2e/chaos --minutes 1.5 --seed 1
+# The version before, and this one, in every mixture. It is built from history.
+go test -count=1 -timeout 20m ./test/e2e/skew -v
 # What applying and deleting the manifests does, and the chart.
 go test -count=1 -timeout 20m -p 1 ./test/e2e/install ./test/e2e/helm
 # Pipelines that declare removals, revert, prune and force them.

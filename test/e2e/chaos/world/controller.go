@@ -28,6 +28,7 @@ type Controller struct {
 	kubeconfig string
 
 	mu      sync.Mutex
+	bin     string // where its program comes from
 	process *processes.Process
 	elect   bool
 	wanted  bool
@@ -46,7 +47,7 @@ func (w *World) NewController(ctx context.Context) (*Controller, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Controller{Name: fmt.Sprintf("controller%d", number+1), world: w}
+	c := &Controller{Name: fmt.Sprintf("controller%d", number+1), world: w, bin: w.Bin}
 	c.kubeconfig, err = w.keepCopy(path, c.Name)
 	w.Controllers = append(w.Controllers, c)
 	return c, err
@@ -77,7 +78,7 @@ func (c *Controller) start() error {
 	if c.process != nil && c.process.Running() {
 		return nil
 	}
-	cmd := exec.Command(filepath.Join(c.world.Bin, "selvage-controller"),
+	cmd := exec.Command(filepath.Join(c.bin, "selvage-controller"),
 		"--kubeconfig="+c.kubeconfig, "--namespace="+Namespace, fmt.Sprintf("--leader-elect=%t", c.elect),
 		"--metrics-bind-address=0", "--health-probe-bind-address=0", "--log-level=info",
 		"--lease-duration="+c.world.Lease.String(), "--claim-timeout=10s", "--grace-period=30s", "--max-removals=1")
@@ -122,6 +123,15 @@ func (c *Controller) Again() error {
 	defer c.mu.Unlock()
 	c.wanted = true
 	return c.start()
+}
+
+// Replace starts it anew with the program of another folder.
+func (c *Controller) Replace(bin string) error {
+	c.Stop()
+	c.mu.Lock()
+	c.bin = bin
+	c.mu.Unlock()
+	return c.Again()
 }
 
 // Kill ends it as a crash does.

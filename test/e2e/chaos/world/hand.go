@@ -94,15 +94,18 @@ func (m *Machine) Progress(ctx context.Context) (membership.Progress, error) {
 func (m *Machine) Reset(ctx context.Context, more ...string) (string, error) {
 	var out bytes.Buffer
 	args := append(append([]string{"reset"}, m.flags()...), more...)
-	cmd := exec.CommandContext(ctx, filepath.Join(m.world.Bin, "selvage-agent"), args...)
+	cmd := exec.CommandContext(ctx, filepath.Join(m.programs(), "selvage-agent"), args...)
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := m.host.Run(cmd)
 	return out.String(), err
 }
 
 // Check runs kubectl selvage check once.
-func (w *World) Check(ctx context.Context) (string, error) {
-	cmd := exec.CommandContext(ctx, filepath.Join(w.Bin, "kubectl-selvage"), "check", "--kubeconfig="+w.Plane.Kubeconfig)
+func (w *World) Check(ctx context.Context) (string, error) { return w.CheckBy(ctx, w.Bin) }
+
+// CheckBy is Check by the programs of another folder.
+func (w *World) CheckBy(ctx context.Context, bin string) (string, error) {
+	cmd := exec.CommandContext(ctx, filepath.Join(bin, "kubectl-selvage"), "check", "--kubeconfig="+w.Plane.Kubeconfig)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }

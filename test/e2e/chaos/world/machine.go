@@ -34,6 +34,7 @@ type Machine struct {
 	run   string
 
 	mu         sync.Mutex
+	bin        string // where its programs come from
 	host       *hosts.Host
 	kubeconfig string
 	agent      *processes.Process
@@ -61,7 +62,7 @@ func (w *World) NewMachine(ctx context.Context) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Machine{Name: name, world: w, host: host, disk: filepath.Join(w.Dir, name+"-disk"), run: filepath.Join(w.runs, name), drops: map[*Drop]bool{}, down: 1}
+	m := &Machine{Name: name, world: w, bin: w.Bin, host: host, disk: filepath.Join(w.Dir, name+"-disk"), run: filepath.Join(w.runs, name), drops: map[*Drop]bool{}, down: 1}
 	m.kubelet.init(m)
 	if m.api, err = w.net.Forward(front); err != nil {
 		return nil, err
@@ -201,7 +202,7 @@ func (m *Machine) startAgent() error {
 			return fmt.Errorf("making the folders of %s: %w", m.Name, err)
 		}
 	}
-	cmd := exec.Command(filepath.Join(m.world.Bin, "selvage-agent"), append(m.flags(), "--headroom=6", "--metrics-bind-address=0", "--health-probe-bind-address=0")...)
+	cmd := exec.Command(filepath.Join(m.bin, "selvage-agent"), append(m.flags(), "--headroom=6", "--metrics-bind-address=0", "--health-probe-bind-address=0")...)
 	agent, err := m.host.StartProcess("the agent of "+m.Name, filepath.Join(m.world.Dir, m.Name+"-agent.log"), cmd)
 	if err != nil {
 		return err
@@ -209,6 +210,27 @@ func (m *Machine) startAgent() error {
 	m.agent = agent
 	go m.restart(agent)
 	return nil
+}
+
+// Replace has the machine's programs come from another folder from now on, and
+// replaces its agent as a DaemonSet does: it is asked to end, and the other one
+// is started.
+func (m *Machine) Replace(bin string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	former := m.agent
+	m.bin, m.agent = bin, nil
+	if former != nil {
+		former.Stop(stopGrace)
+	}
+	return m.reconcileLocked()
+}
+
+// programs is where its programs come from.
+func (m *Machine) programs() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.bin
 }
 
 // restart is what a kubelet does with an agent that ends by itself.

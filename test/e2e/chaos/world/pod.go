@@ -59,10 +59,10 @@ const pluginTimeout = 20 * time.Second
 func (p *pod) plugin(command string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), pluginTimeout)
 	defer cancel()
-	w := p.machine.world
-	cmd := exec.CommandContext(ctx, filepath.Join(w.Bin, "selvage"))
+	bin := p.machine.programs()
+	cmd := exec.CommandContext(ctx, filepath.Join(bin, "selvage"))
 	cmd.Env = []string{
-		"CNI_COMMAND=" + command, "CNI_CONTAINERID=" + p.name, "CNI_NETNS=" + p.space.NetNS, "CNI_IFNAME=eth0", "CNI_PATH=" + w.Bin,
+		"CNI_COMMAND=" + command, "CNI_CONTAINERID=" + p.name, "CNI_NETNS=" + p.space.NetNS, "CNI_IFNAME=eth0", "CNI_PATH=" + bin,
 		"CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=" + p.name, "SELVAGE_RUN_DIR=" + p.machine.run,
 	}
 	asked := ""
