@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -62,6 +63,10 @@ func (r *Removal) Fixed() bool { return r.Over() || r.Phase == v1alpha1.RemovalT
 
 // Removal tells the removal of that peer, or nil if there is none.
 func (s *State) Removal(name string) *Removal {
+	return s.removal(name, s.answers)
+}
+
+func (s *State) removal(name string, answers func() map[string]answer) *Removal {
 	peer, declared := s.Peer(name), s.Declared(name)
 	if peer != nil && peer.Spec.Removal == nil && !Gone(Phase(peer)) && declared == nil {
 		return nil
@@ -77,7 +82,7 @@ func (s *State) Removal(name string) *Removal {
 		r.fromPeer(peer)
 	}
 	if r.UID != "" {
-		r.Fence = s.fence(name, r.UID)
+		r.Fence = s.fence(name, r.UID, answers)
 	}
 	return r
 }
@@ -162,25 +167,52 @@ func (r *Removal) condition(conditions []metav1.Condition) {
 	}
 }
 
+// answer is what a peer's lease says of others, by their incarnations.
+type answer struct{ cutOff, sealedFor map[string]bool }
+
+// answers reads that of all leases. Where many are removed at once, most say
+// the same, which is read once.
+func (s *State) answers() map[string]answer {
+	known := map[string]map[string]bool{}
+	words := func(text string) map[string]bool {
+		set, found := known[text]
+		if !found {
+			set = map[string]bool{}
+			for word := range strings.SplitSeq(text, ",") {
+				set[strings.TrimSpace(word)] = true
+			}
+			known[text] = set
+		}
+		return set
+	}
+	all := make(map[string]answer, len(s.Leases))
+	for name, lease := range s.Leases {
+		a := answer{cutOff: words(lease.Annotations[v1alpha1.CutOffAnnotation])}
+		if Holder(&lease) == v1alpha1.SealedHolder {
+			a.sealedFor = words(lease.Annotations[v1alpha1.SealedForAnnotation])
+		}
+		all[name] = a
+	}
+	return all
+}
+
 // fence reads from the leases who has cut that incarnation off. A lease counts
 // as the barrier counts it: reported by its agent, or sealed on account of it.
-func (s *State) fence(name string, uid types.UID) Fence {
+func (s *State) fence(name string, uid types.UID, answers func() map[string]answer) Fence {
 	if !s.Has(Leases) || !s.Has(Peers) {
 		return Fence{}
 	}
-	f := Fence{Known: true}
+	f, all := Fence{Known: true}, answers()
 	f.Sealed, _ = s.Sealed(name)
 	for i := range s.Peers {
 		p := &s.Peers[i]
 		if p.Name == name || Gone(Phase(p)) {
 			continue
 		}
-		lease, found := s.Leases[p.Name]
-		sealed := found && Holder(&lease) == v1alpha1.SealedHolder
-		switch {
-		case found && Listed(&lease, v1alpha1.CutOffAnnotation, string(uid)):
+		switch a := all[p.Name]; {
+		case a.cutOff[string(uid)]:
 			f.CutOffBy = append(f.CutOffBy, p.Name)
-		case sealed && Listed(&lease, v1alpha1.SealedForAnnotation, string(uid)):
+		case a.sealedFor[string(uid)]:
 			f.Exempt = append(f.Exempt, p.Name)
 		default:
 			f.Missing = append(f.Missing, p.Name)
@@ -202,8 +234,9 @@ func (s *State) UnderWay() []Removal {
 		}
 	}
 	var list []Removal
+	answers := sync.OnceValue(s.answers)
 	for name := range names {
-		if r := s.Removal(name); r != nil && !r.Over() {
+		if r := s.removal(name, answers); r != nil && !r.Over() {
 			list = append(list, *r)
 		}
 	}

@@ -10,7 +10,6 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
-	"strings"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -129,13 +128,6 @@ func Holder(lease *coordinationv1.Lease) string {
 		return ""
 	}
 	return *lease.Spec.HolderIdentity
-}
-
-// Listed says whether an annotation that holds words by commas holds word.
-func Listed(o metav1.Object, annotation, word string) bool {
-	return slices.ContainsFunc(strings.Split(o.GetAnnotations()[annotation], ","), func(w string) bool {
-		return strings.TrimSpace(w) == word
-	})
 }
 
 // Phase is a peer's phase: absent is Active.
