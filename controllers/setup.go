@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -54,12 +56,25 @@ func Scheme() *runtime.Scheme {
 // instead of ending again and again and being started ever more rarely.
 func Mapper(*rest.Config, *http.Client) (meta.RESTMapper, error) {
 	m := meta.NewDefaultRESTMapper(nil)
-	for _, kind := range []string{"AddressPool", "AddressRange", "Peer", "PeerRemoval"} {
-		m.Add(v1alpha1.GroupVersion.WithKind(kind), meta.RESTScopeRoot)
+	for _, k := range []struct {
+		of     schema.GroupVersion
+		plural string
+		scope  meta.RESTScope
+		kind   string
+	}{
+		{v1alpha1.GroupVersion, "addresspools", meta.RESTScopeRoot, "AddressPool"},
+		{v1alpha1.GroupVersion, "addressranges", meta.RESTScopeRoot, "AddressRange"},
+		{v1alpha1.GroupVersion, "peers", meta.RESTScopeRoot, "Peer"},
+		{v1alpha1.GroupVersion, "peerremovals", meta.RESTScopeRoot, "PeerRemoval"},
+		{corev1.SchemeGroupVersion, "nodes", meta.RESTScopeRoot, "Node"},
+		{corev1.SchemeGroupVersion, "pods", meta.RESTScopeNamespace, "Pod"},
+		{coordinationv1.SchemeGroupVersion, "leases", meta.RESTScopeNamespace, "Lease"},
+	} {
+		// Caches ask for lists, too.
+		for _, kind := range []string{k.kind, k.kind + "List"} {
+			m.AddSpecific(k.of.WithKind(kind), k.of.WithResource(k.plural), k.of.WithResource(strings.ToLower(k.kind)), k.scope)
+		}
 	}
-	m.Add(corev1.SchemeGroupVersion.WithKind("Node"), meta.RESTScopeRoot)
-	m.Add(corev1.SchemeGroupVersion.WithKind("Pod"), meta.RESTScopeNamespace)
-	m.Add(coordinationv1.SchemeGroupVersion.WithKind("Lease"), meta.RESTScopeNamespace)
 	return m, nil
 }
 
