@@ -12,7 +12,9 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/record"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -195,4 +197,38 @@ func TestEvents(t *testing.T) {
 	if len(got) != 3 || got[0] != "Normal TakenOver 524288 IPs taken over from host3" || !strings.HasPrefix(got[1], "Warning RemovalsHeld long") || len(got[1]) > maxEventMessage+32 {
 		t.Fatalf("%d events: %q", len(got), got)
 	}
+}
+
+// TestEvents_Node: what becomes of a peer is said on its Node, too, as long as
+// that is there, and only when it has been done.
+func TestEvents_Node(t *testing.T) {
+	v := viewOf()
+	v.Nodes = []ownership.Node{{Name: "host3", UID: "node-3"}, {Name: "host1", UID: "node-1"}}
+	all := withNodes(v, []ownership.Event{
+		{After: 0, Kind: kindPeer, Name: "host3", UID: "peer-3", Reason: ownership.EventRemoved, Message: "gone"},
+		{After: 0, Kind: kindPeer, Name: "host1", UID: "peer-1", Reason: ownership.EventTakenOver, Message: "more"},
+		{After: 0, Kind: kindRemoval, Name: "host3", UID: "r", Reason: ownership.EventRemoved, Message: "done"},
+		{After: 1, Kind: kindPeer, Name: "host9", UID: "peer-9", Reason: ownership.EventRemovalBegun, Message: "its Node is gone"},
+	})
+	want := ownership.Event{After: 0, Kind: kindNode, Name: "host3", UID: "node-3", Reason: "PeerRemoved", Message: "gone"}
+	if len(all) != 5 || all[4] != want {
+		t.Fatalf("%+v", all)
+	}
+	said := &aboutWhat{}
+	(&Announcer{Recorder: said}).Announce(all, []Outcome{{Index: 0}, {Index: 1, Skipped: true}}, time.Second)
+	if got := strings.Join(said.all, "; "); got != "net.selvage.dev/v1alpha1 Peer host3 peer-3 Removed; net.selvage.dev/v1alpha1 Peer host1 peer-1 TakenOver; "+
+		"net.selvage.dev/v1alpha1 PeerRemoval host3 r Removed; v1 Node host3 node-3 PeerRemoved" {
+		t.Error(got)
+	}
+}
+
+// aboutWhat notes which objects Events are about.
+type aboutWhat struct {
+	record.EventRecorder
+	all []string
+}
+
+func (a *aboutWhat) Event(o runtime.Object, _, reason, _ string) {
+	ref, _ := o.(*corev1.ObjectReference)
+	a.all = append(a.all, strings.Join([]string{ref.APIVersion, ref.Kind, ref.Name, string(ref.UID), reason}, " "))
 }

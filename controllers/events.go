@@ -4,6 +4,7 @@
 package controllers
 
 import (
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -58,6 +59,35 @@ func (a *Announcer) Announce(events []ownership.Event, outcomes []Outcome, now t
 	}
 }
 
+// onNodes are what is said of a Peer and counts for its Node: who describes the
+// Node, or looks for why nothing starts there, has to find it.
+var onNodes = map[string]string{
+	ownership.EventRemovalAccepted:  "PeerRemovalAccepted",
+	ownership.EventRemovalBegun:     "PeerRemovalBegun",
+	ownership.EventRemovalCancelled: "PeerRemovalCancelled",
+	ownership.EventFenced:           "PeerFenced",
+	ownership.EventRemoved:          "PeerRemoved",
+}
+
+// withNodes are events, and those of them that are said on a Node, too, if it
+// is there.
+func withNodes(v *View, events []ownership.Event) []ownership.Event {
+	all := events
+	for _, e := range events {
+		reason, counts := onNodes[e.Reason]
+		if !counts || e.Kind != kindPeer {
+			continue
+		}
+		for i := range v.Nodes {
+			if n := &v.Nodes[i]; n.Name == e.Name {
+				e.Kind, e.UID, e.Reason = kindNode, n.UID, reason
+				all = append(slices.Clip(all), e)
+			}
+		}
+	}
+	return all
+}
+
 func (a *Announcer) raise(e ownership.Event) {
 	kind := corev1.EventTypeNormal
 	if e.Warning {
@@ -67,8 +97,12 @@ func (a *Announcer) raise(e ownership.Event) {
 	if len(message) > maxEventMessage {
 		message = message[:maxEventMessage-3] + "..."
 	}
+	version := v1alpha1.GroupVersion.String()
+	if e.Kind == kindNode {
+		version = corev1.SchemeGroupVersion.String()
+	}
 	a.Recorder.Event(&corev1.ObjectReference{
-		APIVersion: v1alpha1.GroupVersion.String(),
+		APIVersion: version,
 		Kind:       e.Kind,
 		Name:       e.Name,
 		UID:        types.UID(e.UID),

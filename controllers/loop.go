@@ -114,7 +114,7 @@ func (l *Loop) pass(ctx context.Context) (time.Duration, error) {
 		l.podsOn = d.ListPods
 		if len(d.Writes) == 0 && len(d.ListPods) == 0 {
 			l.inARow = 0
-			l.Announcer.Announce(d.Events, nil, l.Clock())
+			l.Announcer.Announce(withNodes(v, d.Events), nil, l.Clock())
 			again, conclude := l.report(ctx, v, &d, nil)
 			if !conclude {
 				return l.next(&d, again), nil
@@ -137,7 +137,7 @@ func (l *Loop) act(ctx context.Context) (time.Duration, error) {
 	}
 	outcomes := l.Applier.Apply(ctx, v, d.Writes)
 	l.seen.wrote(outcomes)
-	l.Announcer.Announce(d.Events, outcomes, l.Clock())
+	l.Announcer.Announce(withNodes(v, d.Events), outcomes, l.Clock())
 	done, lost, err := l.settle(ctx, outcomes)
 	again, _ := l.report(ctx, v, &d, outcomes)
 	if err != nil {
@@ -217,7 +217,7 @@ func (l *Loop) view(ctx context.Context, source string, take func(context.Contex
 	}
 	l.Metrics.snapshot.WithLabelValues(source).Observe((l.Clock() - began).Seconds())
 	for _, m := range v.Malformed {
-		log.FromContext(ctx).Error(m.Err, "an object cannot be read", "kind", m.Kind, "name", m.Name)
+		log.FromContext(ctx).Error(m.Err, "an object cannot be read", "object", m.Kind+"/"+m.Name)
 	}
 	return v, nil
 }
@@ -241,11 +241,12 @@ func (l *Loop) settle(ctx context.Context, outcomes []Outcome) (done, lost int, 
 			continue
 		}
 		kind := kindOf(o.Write)
+		logger := logger.WithValues("object", o.Write.Subject(), "write", o.Write.String())
 		if o.Err == nil {
 			done++
 			l.Metrics.writes.WithLabelValues(kind).Inc()
 			l.count(o.Write)
-			logger.Info("written", "write", o.Write.String())
+			logger.Info("written")
 			continue
 		}
 		reason := refusal(o.Err)
@@ -254,13 +255,13 @@ func (l *Loop) settle(ctx context.Context, outcomes []Outcome) (done, lost int, 
 		case ctx.Err() != nil:
 		case raced(reason):
 			lost++
-			logger.V(1).Info("another writer was quicker", "write", o.Write.String(), "reason", reason, "error", o.Err.Error())
+			logger.V(1).Info("another writer was quicker", "reason", reason, "error", o.Err.Error())
 		case reason == refusedUnknown:
 			// It may have happened: look again before anything else.
 			lost++
-			logger.Info("the outcome of a write is unknown", "write", o.Write.String(), "error", o.Err.Error())
+			logger.Info("the outcome of a write is unknown", "error", o.Err.Error())
 		default:
-			logger.Error(o.Err, "refused", "write", o.Write.String(), "reason", reason)
+			logger.Error(o.Err, "refused", "reason", reason)
 			err = fmt.Errorf("%s: %w", o.Write.String(), o.Err)
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -105,10 +107,11 @@ func (l *Loop) report(ctx context.Context, v *View, d *ownership.Decision, outco
 		if c == unchanged {
 			continue
 		}
+		was := o.Status.Conditions
 		o = o.DeepCopy()
 		o.Status = *want.DeepCopy()
-		if l.status.due(o, c, now) {
-			l.writeStatus(ctx, kindPeer, o)
+		if l.status.due(o, c, now) && l.writeStatus(ctx, kindPeer, o) {
+			logReady(ctx, kindPeer, o.Name, was, o.Status.Conditions)
 		}
 	}
 	l.Metrics.setView(v)
@@ -130,10 +133,11 @@ func (l *Loop) reportPools(ctx context.Context, v *View, verdict *Verdict) {
 		if c == unchanged {
 			continue
 		}
+		was := o.Status.Conditions
 		o = o.DeepCopy()
 		o.Status = want
-		if l.status.due(o, c, l.Clock()) {
-			l.writeStatus(ctx, kindPool, o)
+		if l.status.due(o, c, l.Clock()) && l.writeStatus(ctx, kindPool, o) {
+			logReady(ctx, kindPool, name, was, want.Conditions)
 		}
 	}
 	l.pools = l.Metrics.dropPools(l.pools, v)
@@ -144,7 +148,7 @@ func (l *Loop) reportRemovals(ctx context.Context, v *View, verdict *Verdict) (c
 		o := v.removals[name]
 		want := verdict.RemovalStatus(o)
 		l.Metrics.noteRemoval(o, &want)
-		c, was := compareRemoval(&o.Status, &want), o.Status.Phase
+		c, was, said := compareRemoval(&o.Status, &want), o.Status.Phase, o.Status.Conditions
 		if c == unchanged {
 			continue
 		}
@@ -160,7 +164,11 @@ func (l *Loop) reportRemovals(ctx context.Context, v *View, verdict *Verdict) (c
 			conclude = true
 			continue
 		}
-		if l.writeStatus(ctx, kindRemoval, o) && ends && want.Evidence == v1alpha1.EvidenceNeverJoined {
+		if !l.writeStatus(ctx, kindRemoval, o) {
+			continue
+		}
+		logReady(ctx, kindRemoval, name, said, want.Conditions)
+		if ends && want.Evidence == v1alpha1.EvidenceNeverJoined {
 			l.Metrics.removals.WithLabelValues(string(want.Evidence)).Inc()
 		}
 	}
@@ -186,9 +194,19 @@ func (l *Loop) writeStatus(ctx context.Context, kind string, o client.Object) bo
 	}
 	l.status.putOff(time.Second)
 	if ctx.Err() == nil {
-		log.FromContext(ctx).Error(err, "writing a status", "kind", kind, "name", o.GetName())
+		log.FromContext(ctx).Error(err, "writing a status", "object", kind+"/"+o.GetName())
 	}
 	return false
+}
+
+// logReady logs that an object is ready, or is not and for another reason than
+// before: once, since it is in its status from then on.
+func logReady(ctx context.Context, kind, name string, was, now []metav1.Condition) {
+	before, after := apimeta.FindStatusCondition(was, v1alpha1.ConditionReady), apimeta.FindStatusCondition(now, v1alpha1.ConditionReady)
+	if after == nil || before != nil && before.Status == after.Status && before.Reason == after.Reason {
+		return
+	}
+	log.FromContext(ctx).Info("status", "object", kind+"/"+name, "ready", string(after.Status), "reason", after.Reason, "message", after.Message)
 }
 
 // about names the object and the version that a write was decided on.

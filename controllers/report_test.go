@@ -5,12 +5,18 @@ package controllers
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr/funcr"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/selvage-net/selvage/api/v1alpha1"
+	"github.com/selvage-net/selvage/controllers/ownership"
 )
 
 // saying is a peer's status with that reason.
@@ -52,5 +58,38 @@ func TestNobodyFights(t *testing.T) {
 	everySecond := func(now time.Duration) string { return []string{"A", "B", "C"}[int(now/time.Second)%3] }
 	if n := writes(t, everySecond); n != 30 {
 		t.Errorf("%d writes of 30 changes", n)
+	}
+}
+
+// TestLogged: that an object's state has changed is logged once, with the same
+// keys each time, and not again as long as it stays so.
+func TestLogged(t *testing.T) {
+	loop, _ := bystander(t)
+	p, l, r := servingPeer("a")
+	l.Name = v1alpha1.LeasePrefix + "a"
+	loop.Applier.Client = fake.NewClientBuilder().WithScheme(Scheme()).WithObjects(p).WithStatusSubresource(p).Build()
+	var said []string
+	ctx := log.IntoContext(t.Context(), funcr.New(func(_, args string) { said = append(said, args) }, funcr.Options{}))
+	at := time.Minute
+	loop.Clock = func() time.Duration { return at }
+	look := func(objects ...any) {
+		t.Helper()
+		at += time.Minute
+		now := &v1alpha1.Peer{}
+		if err := loop.Applier.Client.Get(ctx, client.ObjectKeyFromObject(p), now); err != nil {
+			t.Fatal(err)
+		}
+		loop.report(ctx, viewOf(append(objects, now)...), &ownership.Decision{}, nil)
+	}
+	for range 3 {
+		look(r)
+	}
+	for range 3 {
+		r.Status.Used++
+		look(l, r)
+	}
+	if len(said) != 2 || !strings.Contains(said[0], `"status" "object"="Peer/a" "ready"="False" "reason"="LeaseNotTaken" "message"=`) ||
+		!strings.Contains(said[1], `"object"="Peer/a" "ready"="True" "reason"="Serving"`) {
+		t.Errorf("%q", said)
 	}
 }

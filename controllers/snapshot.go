@@ -77,6 +77,7 @@ const (
 	kindPool    = "AddressPool"
 	kindRemoval = "PeerRemoval"
 	kindLease   = "Lease"
+	kindNode    = "Node"
 )
 
 // FromCache is what the watches have brought so far. Nothing irreversible is

@@ -84,8 +84,8 @@ func (d *decider) bind(r *Declaration, p *Peer) {
 			if r.Heir != "" {
 				to = "heir " + r.Heir
 			}
-			d.event(i, p.Object, kindPeer, "RemovalAccepted", "PeerRemoval %s, %s", r.Name, to)
-			d.event(i, r.Object, kindRemoval, "RemovalAccepted", "bound to peer %s (%s), %s", p.Name, p.UID, to)
+			d.event(i, p.Object, kindPeer, EventRemovalAccepted, "PeerRemoval %s, %s", r.Name, to)
+			d.event(i, r.Object, kindRemoval, EventRemovalAccepted, "bound to peer %s (%s), %s", p.Name, p.UID, to)
 		}
 	case p.Removal != nil && p.Removal.Reason != Declared:
 		// A person's word replaces the controller's own decision.
@@ -124,7 +124,7 @@ func (d *decider) cancelRemoval(p *Peer, why string) {
 	after := *p
 	after.Removal = nil
 	if i, ok := d.write(UpdatePeer{*p, after}); ok {
-		d.event(i, p.Object, kindPeer, "RemovalCancelled", "%s: %s stays in the network", why, p.Name)
+		d.event(i, p.Object, kindPeer, EventRemovalCancelled, "%s: %s stays in the network", why, p.Name)
 	}
 }
 

@@ -27,7 +27,7 @@ func (d *decider) askBack(pool *Pool, lacking []need) {
 		if i, ok := d.write(UpdateRange{*o.r, after}); ok {
 			asked++
 			from = append(from, o.r.Owner.Name)
-			d.event(i, o.peer.Object, kindPeer, "AskedBack", "%s of pool %s: %s, for %s", o.r.CIDR, pool.Name, describeKeep(&keep), namesOf(lacking))
+			d.event(i, o.peer.Object, kindPeer, EventAskedBack, "%s of pool %s: %s, for %s", o.r.CIDR, pool.Name, describeKeep(&keep), namesOf(lacking))
 		}
 	}
 	slices.Sort(from)
@@ -164,7 +164,7 @@ func (d *decider) giveBack() {
 		if !keep.IsValid() {
 			after := withOwner(d.cfg, r, Ref{})
 			if i, ok := d.write(UpdateRange{*r, after}); ok {
-				d.event(i, Object{Name: r.Owner.Name, UID: r.Owner.UID}, kindPeer, "GaveBack", "%s of pool %s", r.CIDR, r.Pool)
+				d.event(i, Object{Name: r.Owner.Name, UID: r.Owner.UID}, kindPeer, EventGaveBack, "%s of pool %s", r.CIDR, r.Pool)
 			}
 			continue
 		}
@@ -174,7 +174,7 @@ func (d *decider) giveBack() {
 		after := *r
 		after.CIDR, after.Keep = keep, nil
 		if i, ok := d.write(UpdateRange{*r, after}); ok {
-			d.event(i, Object{Name: r.Owner.Name, UID: r.Owner.UID}, kindPeer, "GaveBack", "%s shrinks to %s", r.CIDR, keep)
+			d.event(i, Object{Name: r.Owner.Name, UID: r.Owner.UID}, kindPeer, EventGaveBack, "%s shrinks to %s", r.CIDR, keep)
 		}
 	}
 }

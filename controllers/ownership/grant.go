@@ -178,7 +178,7 @@ func (d *decider) grantReserved(pool *Pool, needs []need) (unmet []need) {
 func (d *decider) grantRange(r *Range, n need) bool {
 	i, ok := d.write(UpdateRange{*r, withOwner(d.cfg, r, Ref{n.peer.Name, n.peer.UID})})
 	if ok {
-		d.event(i, n.peer.Object, kindPeer, "Granted", "%s of pool %s", r.CIDR, n.pool.Name)
+		d.event(i, n.peer.Object, kindPeer, EventGranted, "%s of pool %s", r.CIDR, n.pool.Name)
 	}
 	return ok
 }

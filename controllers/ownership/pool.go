@@ -80,7 +80,7 @@ func (d *decider) acceptPool(p *Pool, pools []*Pool) {
 	after.Accepted = true
 	i, ok := d.write(UpdatePool{*p, after})
 	if ok {
-		d.event(i, p.Object, kindPool, "Accepted", "%s is divided among the peers from now on", p.CIDR)
+		d.event(i, p.Object, kindPool, EventAccepted, "%s is divided among the peers from now on", p.CIDR)
 	}
 }
 

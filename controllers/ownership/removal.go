@@ -130,7 +130,7 @@ func (d *decider) enter(p *Peer, phase Phase, res *Result) *hold {
 		if res.Heir != (Ref{}) {
 			to = res.Heir.Name
 		}
-		d.event(i, p.Object, kindPeer, "Fenced", "%s: %d addresses go to %s once every peer has cut %s off", res.Evidence, res.Addresses, to, p.Name)
+		d.event(i, p.Object, kindPeer, EventFenced, "%s: %d addresses go to %s once every peer has cut %s off", res.Evidence, res.Addresses, to, p.Name)
 	}
 	return nil
 }
@@ -154,14 +154,14 @@ func (d *decider) complete(p *Peer) *hold {
 	said := fmt.Sprintf("%d IPs of %s returned to their pools", res.Addresses, p.Name)
 	if res.Heir != (Ref{}) {
 		said = fmt.Sprintf("%d IPs taken over from %s", res.Addresses, p.Name)
-		d.event(i, Object{Name: res.Heir.Name, UID: res.Heir.UID}, kindPeer, "TakenOver", "%s", said)
+		d.event(i, Object{Name: res.Heir.Name, UID: res.Heir.UID}, kindPeer, EventTakenOver, "%s", said)
 	}
 	if exempt := d.exempt(p.UID); len(exempt) > 0 {
 		said += fmt.Sprintf(" (not waited for, their leases being sealed: %s)", enumerate(exempt))
 	}
-	d.event(i, p.Object, kindPeer, "Removed", "%s", said)
+	d.event(i, p.Object, kindPeer, EventRemoved, "%s", said)
 	if p.Removal != nil && p.Removal.Reason == Declared {
-		d.event(i, Object{Name: p.Name, UID: p.Removal.RemovalUID}, kindRemoval, "Removed", "%s", said)
+		d.event(i, Object{Name: p.Name, UID: p.Removal.RemovalUID}, kindRemoval, EventRemoved, "%s", said)
 	}
 	return nil
 }

@@ -107,7 +107,7 @@ func (d *decider) begin(p *Peer, reason Reason) {
 			Superseded: "another instance runs on its node",
 			Leaving:    "its agent leaves the network",
 		}[reason]
-		d.event(i, p.Object, kindPeer, "RemovalBegun", "%s: its ranges return to their pools", why)
+		d.event(i, p.Object, kindPeer, EventRemovalBegun, "%s: its ranges return to their pools", why)
 	}
 }
 
@@ -145,7 +145,7 @@ func (d *decider) heldBack(ready []*Peer, doomed int) []*Peer {
 	slices.Sort(d.out.Held)
 	for _, name := range d.out.Held {
 		if pool := d.pools[name]; pool != nil {
-			d.event(-1, pool.Object, kindPool, "TooManyAtOnce", "%d of %d peers would be removed at once: none is, until the pool is annotated with net.selvage.dev/release-removals", doomed, len(d.s.Peers))
+			d.event(-1, pool.Object, kindPool, EventTooManyAtOnce, "%d of %d peers would be removed at once: none is, until the pool is annotated with net.selvage.dev/release-removals", doomed, len(d.s.Peers))
 			d.out.Events[len(d.out.Events)-1].Warning = true
 		}
 	}

@@ -102,7 +102,7 @@ func TestAgentAcknowledged(t *testing.T) {
 	threeHosts(s, script{})
 	s.remove("host3", v1alpha1.PeerRemovalSpec{Heir: "host1"})
 	expectTakenOver(s, s.awaitRemoved("host3"), v1alpha1.EvidenceAgentAcknowledged)
-	eventually(t, "the sentence as Events on both peers and on the removal", func() error {
+	eventually(t, "the sentence as Events on both peers, on the removal and on the Node", func() error {
 		var events corev1.EventList
 		if err := s.admin.List(t.Context(), &events); err != nil {
 			return err
@@ -113,7 +113,7 @@ func TestAgentAcknowledged(t *testing.T) {
 				on = append(on, e.InvolvedObject.Kind+" "+e.InvolvedObject.Name)
 			}
 		}
-		for _, want := range []string{"Peer host1", "Peer host3", "PeerRemoval host3"} {
+		for _, want := range []string{"Peer host1", "Peer host3", "PeerRemoval host3", "Node host3"} {
 			if !slices.Contains(on, want) {
 				return fmt.Errorf("only on %v", on)
 			}
