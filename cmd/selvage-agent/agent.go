@@ -4,11 +4,13 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -19,6 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/record"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/selvage-net/selvage/api/v1alpha1"
@@ -27,6 +30,9 @@ import (
 	"github.com/selvage-net/selvage/node-agent/datapath"
 	"github.com/selvage-net/selvage/node-agent/membership"
 )
+
+// eventTimeout bounds the writing of one Event.
+const eventTimeout = 10 * time.Second
 
 // parts are what an agent is wired from.
 type parts struct {
@@ -37,6 +43,7 @@ type parts struct {
 	sandboxes *membership.CRI
 	store     *membership.Store
 	registry  *prometheus.Registry
+	events    record.EventBroadcaster
 	// told: whoever asked at the control socket knows that this node remains.
 	told atomic.Bool
 	log  *slog.Logger
@@ -85,7 +92,8 @@ func (o *options) assemble(log *slog.Logger) (_ *parts, err error) {
 		Name: o.nodeName, Namespace: o.namespace, Version: version, HostName: hostName, LeaseDuration: o.leaseDuration,
 		Headroom: o.wanted(), Store: p.store, Client: direct, Cache: watches, Kernel: p.kernel, Ledger: p.ledger,
 		Sandboxes: p.sandboxes, Clock: membership.BootClock{}, Machine: membership.ReadFingerprint,
-		Log: log, Metrics: metrics, Gone: func(at datapath.Attachment) { p.cni.Gone(at) },
+		Recorder: p.recorder(direct, o.nodeName),
+		Log:      log, Metrics: metrics, Gone: func(at datapath.Attachment) { p.cni.Gone(at) },
 	})
 	if err != nil {
 		return nil, err
@@ -100,6 +108,17 @@ func (o *options) assemble(log *slog.Logger) (_ *parts, err error) {
 	return p, nil
 }
 
+// recorder writes Events in its own time.
+func (p *parts) recorder(c client.Client, node string) record.EventRecorder {
+	p.events = record.NewBroadcaster()
+	p.events.StartRecordingToSink(membership.EventSink(func(e *corev1.Event) error {
+		ctx, cancel := context.WithTimeout(context.Background(), eventTimeout)
+		defer cancel()
+		return c.Create(ctx, e)
+	}))
+	return p.events.NewRecorder(c.Scheme(), corev1.EventSource{Component: "selvage-agent", Host: node})
+}
+
 func (o *options) wanted() *int64 {
 	if o.headroom < 0 {
 		return nil
@@ -110,6 +129,9 @@ func (o *options) wanted() *int64 {
 // close lets go of the lock and of handles. The kernel stays as it is.
 func (p *parts) close() error {
 	var errs []error
+	if p.events != nil {
+		p.events.Shutdown()
+	}
 	if p.sandboxes != nil {
 		errs = append(errs, p.sandboxes.Close())
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"k8s.io/client-go/tools/record"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/selvage-net/selvage/node-agent/addresses"
@@ -77,6 +78,9 @@ type Config struct {
 	Machine func() (Fingerprint, error)
 	Log     *slog.Logger
 	Metrics *Metrics
+	// Recorder raises Events, and does not wait until they are written; nil:
+	// only those are raised that evictions bring.
+	Recorder record.EventRecorder
 	// Jitter is a random time below d; nil: rand.N. NewID mints what nobody
 	// else has; nil: a random UUID. A simulation, which has to be repeated
 	// exactly, brings its own.
@@ -121,6 +125,8 @@ type Agent struct {
 	// due is when something is to be told that may wait; 0: nothing.
 	due    time.Duration
 	waited string
+	// announced is the reason of the last Event about a stance.
+	announced string
 	// unlinked: a former row may have cut pods off.
 	unlinked bool
 	// quiet is when the kernel has forgotten what pods sent before they were

@@ -17,6 +17,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
@@ -78,6 +80,20 @@ func (c *CRI) Stop(ctx context.Context, id string) error {
 		return explainCRI(err, socket)
 	}
 	return nil
+}
+
+// Pod is the Pod of a sandbox, as the runtime was told.
+func (c *CRI) Pod(ctx context.Context, id string) (corev1.ObjectReference, error) {
+	runtime, socket, err := c.connect()
+	if err != nil {
+		return corev1.ObjectReference{}, err
+	}
+	now, err := runtime.PodSandboxStatus(ctx, &cri.PodSandboxStatusRequest{PodSandboxId: id})
+	if err != nil {
+		return corev1.ObjectReference{}, explainCRI(err, socket)
+	}
+	m := now.GetStatus().GetMetadata()
+	return corev1.ObjectReference{Namespace: m.GetNamespace(), Name: m.GetName(), UID: types.UID(m.GetUid())}, nil
 }
 
 func explainCRI(err error, socket string) error {

@@ -165,6 +165,7 @@ func (a *Agent) stopSandbox(ctx context.Context, id string, said *stopReport) {
 	}
 	call, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
+	about := a.podOf(call, id)
 	err := a.Sandboxes.Stop(call, id)
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		err = errSlowRuntime
@@ -174,12 +175,14 @@ func (a *Agent) stopSandbox(ctx context.Context, id string, said *stopReport) {
 		a.Metrics.stops.WithLabelValues("stopped").Inc()
 		a.Log.Info("stopped a pod that was cut off, so that it is made anew", "pod", pod, "sandbox", id)
 		said.note(pod, nil)
+		a.tellPod(about, pod, "its address is not this node's any more: its sandbox was stopped, and the kubelet makes it anew")
 		return
 	}
 	a.Metrics.stops.WithLabelValues("failed").Inc()
 	if first && ctx.Err() == nil {
 		a.Log.Warn("the container runtime did not stop a pod; its network is down all the same", "pod", pod, "sandbox", id, "error", err)
 		said.note(pod, err)
+		a.tellPod(about, pod, "its address is not this node's any more, so it has no network; the container runtime did not stop it: "+err.Error())
 	}
 }
 

@@ -107,9 +107,11 @@ func (a *Agent) wait(text string) {
 	a.publish(now)
 }
 
-// publish sets the stance, and logs what is being waited for once.
+// publish sets the stance, and logs what is being waited for once, and says on
+// the Node what keeps pods from starting there.
 func (a *Agent) publish(next stance) {
 	a.stance.Store(&next)
+	a.announce(&next)
 	if next.waiting != a.waited {
 		a.waited = next.waiting
 		if next.waiting != "" {

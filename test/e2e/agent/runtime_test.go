@@ -40,7 +40,9 @@ func (r *runtimeServer) PodSandboxStatus(_ context.Context, in *cri.PodSandboxSt
 	if r.pods[in.PodSandboxId] == nil {
 		return nil, status.Error(codes.NotFound, in.PodSandboxId)
 	}
-	return &cri.PodSandboxStatusResponse{Status: &cri.PodSandboxStatus{Id: in.PodSandboxId}}, nil
+	return &cri.PodSandboxStatusResponse{Status: &cri.PodSandboxStatus{
+		Id: in.PodSandboxId, Metadata: &cri.PodSandboxMetadata{Namespace: "default", Name: in.PodSandboxId, Uid: "uid-of-" + in.PodSandboxId},
+	}}, nil
 }
 
 func (r *runtimeServer) StopPodSandbox(_ context.Context, in *cri.StopPodSandboxRequest) (*cri.StopPodSandboxResponse, error) {
@@ -91,6 +93,12 @@ func (r *runtimeServer) awaitStopped(t *testing.T, left int) {
 // awaitNodeEvent waits for an Event on the Node that has those words.
 func (s *stage) awaitNodeEvent(m *machine, reason string, words ...string) {
 	s.t.Helper()
+	s.awaitEvent("Node", m.node, "", reason, words...)
+}
+
+// awaitEvent is the same for any object; with a uid, the Event is to have that.
+func (s *stage) awaitEvent(kind, name, uid, reason string, words ...string) {
+	s.t.Helper()
 	eventually(s.t, "the Event "+reason, func() error {
 		var events corev1.EventList
 		if err := admin.List(s.t.Context(), &events, client.InNamespace("default")); err != nil {
@@ -98,11 +106,11 @@ func (s *stage) awaitNodeEvent(m *machine, reason string, words ...string) {
 		}
 		seen := ""
 		for _, e := range events.Items {
-			if e.InvolvedObject.Kind != "Node" || e.InvolvedObject.Name != m.node {
+			if e.InvolvedObject.Kind != kind || e.InvolvedObject.Name != name {
 				continue
 			}
 			seen += e.Reason + ": " + e.Message + "\n"
-			all := e.Reason == reason
+			all := e.Reason == reason && (uid == "" || string(e.InvolvedObject.UID) == uid)
 			for _, word := range words {
 				all = all && strings.Contains(e.Message, word)
 			}
@@ -133,6 +141,10 @@ func TestRuntime_StalePodsAreStopped(t *testing.T) {
 		return nil
 	})
 	s.awaitNodeEvent(a, "StalePodsStopped", "so that the kubelet makes them anew", "default/")
+	s.awaitNodeEvent(a, "NetworkFenced", "was removed from the network")
+	for _, p := range []*pod{x, y} {
+		s.awaitEvent("Pod", p.id, "uid-of-"+p.id, "NetworkTakenAway", "its sandbox was stopped")
+	}
 	// As docs/remove-a-peer.md has people look.
 	out, err := exec.CommandContext(t.Context(), plane.Kubectl, "--kubeconfig", plane.Kubeconfig, "events", "--for", "node/"+a.node).CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "StalePodsStopped") {

@@ -176,6 +176,7 @@ func TestStartup_DeclaredOut(t *testing.T) {
 	s.must(admin.Create(t.Context(), declaration))
 	a.start()
 	a.awaitRow(membership.DeclaredOut, "kubectl delete peerremoval "+a.node)
+	s.awaitNodeEvent(a, "NetworkDeclaredOut", "kubectl delete peerremoval "+a.node)
 	if err := a.status(); err == nil {
 		t.Error("STATUS succeeds on a node that is out")
 	}
@@ -189,6 +190,7 @@ func TestStartup_DeclaredOut(t *testing.T) {
 	s.must(admin.Delete(t.Context(), declaration))
 	s.grant(s.admit(a))
 	a.awaitServing()
+	s.awaitNodeEvent(a, "NetworkServing")
 }
 
 // The Node was deleted and registered anew, the Peer is gone: from scratch, and
