@@ -5,6 +5,7 @@ package controllers
 
 import (
 	"fmt"
+	"math"
 	"math/big"
 	"net/netip"
 
@@ -45,14 +46,14 @@ type poolUse struct {
 
 func (d *Verdict) countPool(p *ownership.Pool) poolUse {
 	u := poolUse{total: size(p.CIDR), assigned: new(big.Int), used: new(big.Int), reserved: new(big.Int), free: size(p.CIDR), idle: new(big.Int)}
-	var space netipx.IPSetBuilder
-	space.AddPrefix(p.CIDR)
+	// Blocks of the first size that there are, and that ranges are in.
+	blocks, touched := math.Exp2(float64(p.First-p.CIDR.Bits())), 0.0
 	for i := range d.view.Ranges {
 		r := &d.view.Ranges[i]
 		if !r.CIDR.Overlaps(p.CIDR) {
 			continue
 		}
-		space.RemovePrefix(r.CIDR)
+		touched += math.Exp2(float64(max(0, p.First-r.CIDR.Bits())))
 		u.free.Sub(u.free, size(r.CIDR))
 		if r.Owner != (ownership.Ref{}) {
 			u.assigned.Add(u.assigned, size(r.CIDR))
@@ -66,10 +67,23 @@ func (d *Verdict) countPool(p *ownership.Pool) poolUse {
 	if u.free.Sign() < 0 {
 		u.free.SetInt64(0)
 	}
-	if set, err := space.IPSet(); err == nil {
-		_, _, u.room = set.RemoveFreePrefix(uint8(p.First))
-	}
+	u.room = touched < blocks || d.hasRoom(p)
 	return u
+}
+
+// hasRoom looks for a free block of a pool's first size, which takes a while.
+func (d *Verdict) hasRoom(p *ownership.Pool) bool {
+	var space netipx.IPSetBuilder
+	space.AddPrefix(p.CIDR)
+	for i := range d.view.Ranges {
+		space.RemovePrefix(d.view.Ranges[i].CIDR)
+	}
+	set, err := space.IPSet()
+	if err != nil {
+		return false
+	}
+	_, _, found := set.RemoveFreePrefix(uint8(p.First))
+	return found
 }
 
 // PoolStatus is what an AddressPool's status ought to be. Claimed and Accepted

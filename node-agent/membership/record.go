@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -107,6 +108,15 @@ func (r Record) clone() Record {
 	}
 	r.Ranges = ranges
 	return r
+}
+
+// equal reports whether both say the same. It is asked for at every look at
+// the cluster, which reflection would make dear.
+func (r Record) equal(other Record) bool {
+	return r.InstanceID == other.InstanceID && r.PeerUID == other.PeerUID && r.NodeUID == other.NodeUID &&
+		r.Acknowledged == other.Acknowledged && slices.Equal(r.Fenced, other.Fenced) && slices.Equal(r.Runs, other.Runs) &&
+		r.Machine.DMI == other.Machine.DMI && slices.Equal(r.Machine.NICs, other.Machine.NICs) &&
+		maps.Equal(r.Ranges, other.Ranges) && slices.Equal(r.HostRanges, other.HostRanges)
 }
 
 // fence marks an incarnation as removed.

@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"reflect"
 	"sync"
 )
 
@@ -89,7 +88,7 @@ func (s *Store) Update(change func(*Record)) error {
 	defer s.mu.Unlock()
 	next := s.record.clone()
 	change(&next)
-	if s.written != nil && reflect.DeepEqual(next, s.record) {
+	if s.written != nil && next.equal(s.record) {
 		return nil
 	}
 	data, err := next.Marshal()
