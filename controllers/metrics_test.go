@@ -117,6 +117,18 @@ func TestMetrics_Pools(t *testing.T) {
 		loop.report(context.Background(), viewOf(pool), &c.d, nil)
 		shows(t, registry, c.want, held, exhausted)
 	}
+	// Ranges without a used address are idle, and could be given back.
+	_, _, used := servingPeer("a")
+	idle := used.DeepCopy()
+	idle.Name, idle.Spec.CIDR, idle.Status.Used = "10.36.0.0", "10.36.0.0/14", 0
+	loop.report(context.Background(), viewOf(pool, used, idle), &ownership.Decision{}, nil)
+	shows(t, registry, `
+		selvage_addresses{pool="default",state="assigned"} 524288
+		selvage_addresses{pool="default",state="free"} 524288
+		selvage_addresses{pool="default",state="idle"} 262144
+		selvage_addresses{pool="default",state="reserved"} 0
+		selvage_addresses{pool="default",state="total"} 1.048576e+06
+		selvage_addresses{pool="default",state="used"} 31`, "selvage_addresses")
 	loop.report(context.Background(), viewOf(), &ownership.Decision{}, nil)
 	shows(t, registry, "", held, exhausted, "selvage_addresses")
 }

@@ -112,6 +112,7 @@ func (a *Agent) leave(s *sight) error {
 		return err
 	}
 	a.settleStance(stance{refuse: errLeft, unhealthy: errLeft, left: true})
+	a.Metrics.setLeft()
 	a.Log.Info("left the network", "peer", uid)
 	return nil
 }

@@ -68,6 +68,13 @@ func (m *Metrics) setRow(now Row) {
 	}
 }
 
+// setLeft is for an agent that has left and runs on: no row holds any more.
+func (m *Metrics) setLeft() {
+	for _, row := range Rows() {
+		m.row.WithLabelValues(row.String()).Set(0)
+	}
+}
+
 func (m *Metrics) setPool(name string, use addresses.PoolUse) {
 	m.capacity.WithLabelValues(name).Set(float64(use.Capacity))
 	m.used.WithLabelValues(name).Set(float64(use.Used))

@@ -67,28 +67,35 @@ func filledIn(expr string) string {
 	return strings.NewReplacer("$__rate_interval", "4m", "$__range", "15m", "$pool", ".*", "$node", ".*").Replace(expr)
 }
 
+// evaluated is an expression's value at a minute, without what is no number.
+func evaluated(e *promql.Engine, q storage.Queryable, minute int, expr string) (out promql.Vector, err error) {
+	query, err := e.NewInstantQuery(context.Background(), q, nil, expr, time.Unix(0, 0).Add(time.Duration(minute)*time.Minute))
+	if err != nil {
+		return nil, err
+	}
+	defer query.Close()
+	result := query.Exec(context.Background())
+	if result.Err != nil {
+		return nil, result.Err
+	}
+	vector, err := result.Vector()
+	for _, sample := range vector {
+		if !math.IsNaN(sample.F) {
+			out = append(out, sample)
+		}
+	}
+	return out, err
+}
+
 // shown evaluates an expression at every minute of the recording.
 func shown(t *testing.T, e *promql.Engine, q storage.Queryable, moments int, expr string) (out promql.Vector, err error) {
 	t.Helper()
 	for at := range moments {
-		query, err := e.NewInstantQuery(context.Background(), q, nil, expr, time.Unix(0, 0).Add(time.Duration(at)*time.Minute))
+		data, err := evaluated(e, q, at, expr)
 		if err != nil {
 			return nil, err
 		}
-		result := query.Exec(context.Background())
-		if result.Err != nil {
-			return nil, result.Err
-		}
-		vector, err := result.Vector()
-		if err != nil {
-			return nil, err
-		}
-		for _, sample := range vector {
-			if !math.IsNaN(sample.F) {
-				out = append(out, sample)
-			}
-		}
-		query.Close()
+		out = append(out, data...)
 	}
 	return out, nil
 }

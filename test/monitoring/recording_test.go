@@ -111,3 +111,38 @@ func TestRecording(t *testing.T) {
 		}
 	}
 }
+
+// TestAlerts_Recorded: over what real programs served an alert's condition
+// holds exactly where the story calls for it. (It says nothing of rates: it is
+// over within minutes.)
+func TestAlerts_Recorded(t *testing.T) {
+	all, e := alerts(t), engine(t)
+	q, moments := played(t)
+	holds := map[string][]string{}
+	for name, r := range all {
+		for at := range moments {
+			data, err := evaluated(e, q, at, r.Expr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, sample := range data {
+				holds[fmt.Sprint(at+1)] = append(holds[fmt.Sprint(at+1)], name+" "+sample.Metric.Get("peer")+sample.Metric.Get("node"))
+			}
+		}
+	}
+	for at := range holds {
+		slices.Sort(holds[at])
+	}
+	want := map[string][]string{
+		"2": {"SelvagePeerWithoutLease host3"},
+		// It is back, and no container runtime is there to stop its stale pod;
+		// then it is let in, and has refused the pod of before.
+		"3": {"SelvagePodsCutOff host3"},
+		"4": {"SelvageAllocationsFailing host3", "SelvagePodsCutOff host3"},
+		// Another has left, by cutting its pod off.
+		"5": {"SelvageAllocationsFailing host3", "SelvagePodsCutOff host2", "SelvagePodsCutOff host3"},
+	}
+	if !maps.EqualFunc(holds, want, slices.Equal) {
+		t.Errorf("%v, want %v", holds, want)
+	}
+}

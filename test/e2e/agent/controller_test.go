@@ -56,6 +56,9 @@ func startController(t *testing.T) string {
 	return metrics
 }
 
+// serving: each peer that is not on its way out is served.
+const serving = "no selvage_peer_unready{"
+
 // Agents and controller together: three join, one dies and is inherited, comes
 // back, is let in again, and another leaves for good.
 func TestWithController(t *testing.T) {
@@ -75,7 +78,7 @@ func TestWithController(t *testing.T) {
 		eventually(t, "pods to reach each other", func() error { return pair[0].reaches(pair[1]) })
 	}
 
-	told.moment("all serve", `selvage_peers{phase="Active"} 3`, `selvage_pool_exhausted{pool="default"} 0`)
+	told.moment("all serve", `selvage_peers{phase="Active"} 3`, `selvage_pool_exhausted{pool="default"} 0`, serving)
 
 	c.kill() // catches fire
 	s.must(c.Cut())
@@ -96,7 +99,7 @@ func TestWithController(t *testing.T) {
 	if _, err := c.tryPod(); !errors.Is(err, errRefused) {
 		t.Errorf("a pod on a node that is out: %v", err)
 	}
-	told.moment("one is out", `selvage_removals_total{evidence="LeaseExpired"} 1`)
+	told.moment("one is out", `selvage_removals_total{evidence="LeaseExpired"} 1`, serving)
 	s.must(admin.Delete(t.Context(), &v1alpha1.PeerRemoval{ObjectMeta: metav1.ObjectMeta{Name: c.node}}))
 	z2 := c.awaitPod()
 	if again := s.peer(c.node); again.UID == lost.UID {
@@ -108,7 +111,7 @@ func TestWithController(t *testing.T) {
 	member := s.peer(b.node)
 	leaves := s.beside(b)
 	s.awaitPeer(b.node, "the controller to have begun its removal", func(p *v1alpha1.Peer) bool { return p.Status.Phase == v1alpha1.PhaseFencing })
-	told.moment("one waits for its pod", fmt.Sprintf(`selvage_removal_phase_start_timestamp_seconds{peer="%s",phase="Fencing",reason="AwaitingAgent"}`, b.node))
+	told.moment("one waits for its pod", fmt.Sprintf(`selvage_removal_phase_start_timestamp_seconds{peer="%s",phase="Fencing",reason="AwaitingAgent"}`, b.node), serving)
 	s.beside(b, "--cancel").expect(true, "this node remains in the network")
 	if now := s.peer(b.node); now.UID != member.UID || now.Spec.Removal != nil || now.Status.Agent.Leaving {
 		t.Errorf("cancelled, and it is %+v %+v", now.Spec, now.Status)
@@ -124,7 +127,7 @@ func TestWithController(t *testing.T) {
 	if owned := s.owned(b.node); owned != 0 {
 		t.Errorf("it left with %d ranges", owned)
 	}
-	told.moment("one has left", `selvage_removals_total{evidence="AgentAcknowledged"} 1`)
+	told.moment("one has left", `selvage_removals_total{evidence="AgentAcknowledged"} 1`, serving)
 }
 
 // owned is how many ranges a node's peers own.

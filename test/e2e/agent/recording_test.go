@@ -47,8 +47,8 @@ func newRecorder(t *testing.T, controller string, machines ...*machine) *recorde
 // libraries that the dashboard shows.
 var recorded = regexp.MustCompile(`^(# (HELP|TYPE) )?(selvage_|controller_runtime_reconcile_total|process_resident_memory_bytes)`)
 
-// moment waits until the controller serves those words, and keeps what it and
-// the agents that run serve then.
+// moment waits until the controller serves those words, and none that "no "
+// stands before, and keeps what it and the agents that run serve then.
 func (r *recorder) moment(name string, words ...string) {
 	r.t.Helper()
 	var served string
@@ -57,8 +57,9 @@ func (r *recorder) moment(name string, words ...string) {
 			return err
 		}
 		for _, word := range words {
-			if !strings.Contains(served, word) {
-				return fmt.Errorf("no %s among:\n%s", word, kept(served))
+			bare, absent := strings.CutPrefix(word, "no ")
+			if strings.Contains(served, bare) == absent {
+				return fmt.Errorf("not yet %q among:\n%s", word, kept(served))
 			}
 		}
 		return nil
