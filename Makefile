@@ -83,6 +83,10 @@ conformance: ## Kubernetes' own network tests, on real kubelets (root; docs/conf
 e2e-short: ## The same without the tests that take minutes each
 	hack/e2e.sh short
 
+.PHONY: compat
+compat: ## Selvage on the oldest API server that it supports (root; docs/upgrade.md)
+	hack/compat.sh
+
 .PHONY: chaos
 chaos: ## Break a real cluster at random for CHAOS_MINUTES (default 5), from CHAOS_SEED, and judge what was seen (root)
 	go run ./test/e2e/chaos --minutes $(CHAOS_MINUTES) --seed $(CHAOS_SEED) $(CHAOSFLAGS)

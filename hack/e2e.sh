@@ -36,6 +36,8 @@ go test -count=1 -timeout 15m -p 1 ./test/e2e/restore ./test/e2e/chaos -v
 go run ./test/e2e/chaos --minutes 1.5 --seed 1
 # The version before, and this one, in every mixture. It is built from history.
 go test -count=1 -timeout 20m ./test/e2e/skew -v
+# The oldest API server, which takes minutes to build once.
+[ "${1-all}" = short ] || hack/compat.sh
 # What applying and deleting the manifests does, and the chart.
 go test -count=1 -timeout 20m -p 1 ./test/e2e/install ./test/e2e/helm
 # Pipelines that declare removals, revert, prune and force them.

@@ -39,7 +39,9 @@ engine is needed. Nodes need root and, from Debian: runc nftables iptables iprou
 containernetworking-plugins. They reach each other and the API server, and nothing else.
 
 The programs come from KUBEBUILDER_ASSETS if that is set, else from a cache, else from
-setup-envtest where that can download, else they are built from Go modules, once.`
+setup-envtest where that can download, else they are built from Go modules, once.
+With SELVAGE_KUBERNETES=oldest the control plane is the oldest that Selvage is tested on,
+` + controlplane.OldestKubernetesVersion + `; there are no nodes of that.`
 
 const examples = `  go run ./hack/cluster up --install config/default
   go run ./hack/cluster up --nodes 3

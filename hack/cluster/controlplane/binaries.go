@@ -21,26 +21,37 @@ import (
 
 // Binaries finds each program of a control plane: in KUBEBUILDER_ASSETS, else
 // in the cache, else by setup-envtest where that can download, else it is built
-// from its Go module. What it does is written to out.
+// from its Go module. What it does is written to out. The environment says
+// which Kubernetes: see KubernetesVariable.
 func Binaries(ctx context.Context, out io.Writer) (Paths, error) {
 	var paths Paths
-	err := findAll(ctx, out, programs(&paths))
+	k, err := chosenKubernetes()
+	if err == nil {
+		err = findAll(ctx, out, k, programs(k, &paths))
+	}
 	return paths, err
 }
 
-// NodeBinaries finds what nodes add to a control plane, likewise.
+// NodeBinaries finds what nodes add to a control plane, likewise. No kubelet may
+// be newer than its API server, and there are none of the oldest.
 func NodeBinaries(ctx context.Context, out io.Writer) (NodePaths, error) {
 	var paths NodePaths
-	err := findAll(ctx, out, nodePrograms(&paths))
+	k, err := chosenKubernetes()
+	if err == nil && k != newest {
+		err = fmt.Errorf("%s: nodes are of Kubernetes %s alone, and no kubelet may be newer than its API server (%s)", KubernetesVariable, newest.version, k.version)
+	}
+	if err == nil {
+		err = findAll(ctx, out, k, nodePrograms(&paths))
+	}
 	return paths, err
 }
 
-func findAll(ctx context.Context, out io.Writer, programs []program) error {
+func findAll(ctx context.Context, out io.Writer, k kubernetesRelease, programs []program) error {
 	cache, err := CacheDir()
 	if err != nil {
 		return err
 	}
-	f := &finder{out: out, assets: os.Getenv("KUBEBUILDER_ASSETS"), cache: cache}
+	f := &finder{out: out, assets: os.Getenv("KUBEBUILDER_ASSETS"), cache: cache, kubernetes: k}
 	for _, p := range programs {
 		if *p.path, err = f.find(ctx, p); err != nil {
 			return err
@@ -60,9 +71,12 @@ func CacheDir() (string, error) {
 }
 
 type finder struct {
-	out      io.Writer
-	assets   string
-	cache    string
+	out    io.Writer
+	assets string
+	cache  string
+
+	kubernetes kubernetesRelease
+
 	envtest  string // what setup-envtest downloaded
 	searched bool   // setup-envtest has been tried
 }
@@ -102,7 +116,7 @@ func (f *finder) download(ctx context.Context, p program) string {
 	}
 	if !f.searched {
 		f.searched = true
-		dir, err := setupEnvtest(ctx, f.out, filepath.Dir(f.cache))
+		dir, err := setupEnvtest(ctx, f.out, filepath.Dir(f.cache), f.kubernetes)
 		if err != nil {
 			fmt.Fprintf(f.out, "setup-envtest cannot download here (%v): building from Go modules instead\n", err)
 		}

@@ -30,7 +30,7 @@ const (
 
 // setupEnvtest downloads the programs with setup-envtest and returns their
 // folder. Where its index cannot be reached it gives up within seconds.
-func setupEnvtest(ctx context.Context, out io.Writer, dir string) (string, error) {
+func setupEnvtest(ctx context.Context, out io.Writer, dir string, k kubernetesRelease) (string, error) {
 	dial, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	conn, err := (&net.Dialer{}).DialContext(dial, "tcp", setupEnvtestIndex)
@@ -43,7 +43,7 @@ func setupEnvtest(ctx context.Context, out io.Writer, dir string) (string, error
 	ctx, cancel = context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "go", "run", setupEnvtestModule, "use",
-		strings.TrimPrefix(KubernetesVersion, "v"), "-p", "path", "--bin-dir", filepath.Join(dir, "envtest"))
+		strings.TrimPrefix(k.version, "v"), "-p", "path", "--bin-dir", filepath.Join(dir, "envtest"))
 	cmd.Dir = os.TempDir() // outside any module
 	said, stderr := &bytes.Buffer{}, &bytes.Buffer{}
 	cmd.Stdout, cmd.Stderr = said, stderr
@@ -136,7 +136,7 @@ func (b Build) arguments(built string) []string {
 func (b Build) linkFlags() string {
 	flags := []string{"-s", "-w"}
 	switch filepath.Base(b.Module) {
-	case "kubernetes":
+	case "kubernetes", "kubernetes-oldest":
 		parts := strings.SplitN(strings.TrimPrefix(b.Version, "v"), ".", 3)
 		for _, set := range []string{"gitVersion=" + b.Version, "gitMajor=" + parts[0], "gitMinor=" + parts[1]} {
 			flags = append(flags, "-X", "k8s.io/component-base/version."+set)

@@ -8,6 +8,7 @@ package controlplane
 import (
 	"context"
 	"errors"
+	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -186,13 +187,59 @@ func TestVersionsAreThoseThatAreBuilt(t *testing.T) {
 		t.Fatal(err)
 	}
 	for module, line := range map[string]string{
-		"kubernetes": "require k8s.io/kubernetes " + KubernetesVersion + "\n",
-		"etcd":       "require go.etcd.io/etcd/server/v3 " + EtcdVersion + "\n",
+		"kubernetes":        "require k8s.io/kubernetes " + KubernetesVersion + "\n",
+		"kubernetes-oldest": "require k8s.io/kubernetes " + OldestKubernetesVersion + "\n",
+		"etcd":              "require go.etcd.io/etcd/server/v3 " + EtcdVersion + "\n",
 	} {
 		data, err := os.ReadFile(filepath.Join(root, "hack/cluster/binaries", module, "go.mod"))
 		if err != nil || !strings.Contains(string(data), line) {
 			t.Errorf("hack/cluster/binaries/%s/go.mod does not say %q (%v)", module, line, err)
 		}
+	}
+}
+
+// TestSupportedIsWhatIsTested: pages and chart name the versions that tests run.
+func TestSupportedIsWhatIsTested(t *testing.T) {
+	root, err := SourceDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	minor := func(version string) string {
+		return strings.TrimPrefix(version[:strings.LastIndexByte(version, '.')], "v")
+	}
+	low, high := minor(OldestKubernetesVersion), minor(KubernetesVersion)
+	for path, words := range map[string][]string{
+		"docs/install.md":           {"Kubernetes " + low + " to " + high},
+		"docs/upgrade.md":           {"**" + low + " to " + high + "**", OldestKubernetesVersion, KubernetesVersion},
+		"charts/selvage/Chart.yaml": {`kubeVersion: ">=` + low + `.0-0"`},
+	} {
+		text, err := os.ReadFile(filepath.Join(root, path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, word := range words {
+			if !strings.Contains(string(text), word) {
+				t.Errorf("%s does not say %q", path, word)
+			}
+		}
+	}
+}
+
+// TestWhichKubernetes: the environment chooses, and nodes are of the newest.
+func TestWhichKubernetes(t *testing.T) {
+	for word, want := range map[string]kubernetesRelease{"": newest, "newest": newest, "oldest": oldest} {
+		t.Setenv(KubernetesVariable, word)
+		if got, err := chosenKubernetes(); got != want || err != nil {
+			t.Errorf("%q: %v, %v", word, got, err)
+		}
+	}
+	t.Setenv(KubernetesVariable, "oldest")
+	if _, err := NodeBinaries(t.Context(), io.Discard); err == nil || !strings.Contains(err.Error(), KubernetesVersion) {
+		t.Errorf("nodes of the oldest: %v", err)
+	}
+	t.Setenv(KubernetesVariable, "v1.30.0")
+	if _, err := Binaries(t.Context(), io.Discard); err == nil || !strings.Contains(err.Error(), OldestKubernetesVersion) {
+		t.Errorf("another: %v", err)
 	}
 }
 
@@ -202,7 +249,7 @@ func TestStrangersAreNotTakenForOurs(t *testing.T) {
 	if err := os.WriteFile(fake, []byte("#!/bin/sh\necho Client Version: v1.2.3\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	kubectl := programs(&Paths{})[3]
+	kubectl := programs(newest, &Paths{})[3]
 	if err := checkVersion(t.Context(), kubectl, fake); err == nil || !strings.Contains(err.Error(), "v1.2.3") {
 		t.Errorf("an old kubectl: got %v, want an error that names its version", err)
 	}
