@@ -5,16 +5,14 @@ package survey
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"sync"
+	"slices"
+	"strings"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
@@ -44,9 +42,8 @@ type Follower struct {
 	// Changed receives when something has changed since it last did.
 	Changed chan struct{}
 
-	mu   sync.Mutex
-	lost error
-	when time.Time
+	pulse *pulse
+	asker client.Client
 }
 
 // Follow begins to watch the parts of first, as far as those could be read,
@@ -58,13 +55,20 @@ func Follow(ctx context.Context, c Cluster, first *inventory.State, parts ...inv
 			f.parts = append(f.parts, p)
 		}
 	}
+	f.pulse = newPulse(c.HTTP.Transport, f.tell)
+	listening := *c.HTTP
+	listening.Transport = f.pulse
 	var err error
+	if f.asker, err = client.New(c.Config, client.Options{HTTPClient: &listening, Scheme: c.Scheme, Mapper: c.Mapper}); err != nil {
+		return nil, err
+	}
 	f.cache, err = cache.New(c.Config, cache.Options{
-		HTTPClient: c.HTTP, Scheme: c.Scheme, Mapper: c.Mapper,
+		HTTPClient: &listening, Scheme: c.Scheme, Mapper: c.Mapper,
 		ByObject: map[client.Object]cache.ByObject{
 			&coordinationv1.Lease{}: {Namespaces: map[string]cache.Config{first.Namespace: {}}},
 		},
-		DefaultWatchErrorHandler: func(_ context.Context, _ *toolscache.Reflector, err error) { f.broken(err) },
+		// The pulse has seen it, and client-go begins anew by itself.
+		DefaultWatchErrorHandler: func(context.Context, *toolscache.Reflector, error) {},
 	})
 	if err != nil {
 		return nil, err
@@ -89,50 +93,43 @@ var kinds = map[inventory.Part]client.Object{
 	inventory.Nodes: &corev1.Node{}, inventory.Pods: &corev1.Pod{},
 }
 
-// Read is what there is now.
+// Read is what there is now. A cache lists in no order; the API server, by name.
 func (f *Follower) Read(ctx context.Context) *inventory.State {
 	s := Read(ctx, f.cache, f.namespace, f.parts...)
+	slices.SortFunc(s.Pools, func(a, b v1alpha1.AddressPool) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(s.Peers, func(a, b v1alpha1.Peer) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(s.Removals, func(a, b v1alpha1.PeerRemoval) int { return strings.Compare(a.Name, b.Name) })
 	for part, err := range f.unread {
 		s.Unread[part] = err
 	}
 	return s
 }
 
-// Lost says since when, and why, nothing has been heard, or returns nil.
+// Lost says since when, and why, something is not heard of, or returns nil.
 func (f *Follower) Lost() (time.Time, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.when, f.lost
+	lost, _ := f.pulse.state()
+	return lost.since, lost.why
+}
+
+// Heard is when the API server last answered, or a watch last brought something.
+func (f *Follower) Heard() time.Time {
+	_, heard := f.pulse.state()
+	return heard
+}
+
+// Ask asks the API server for something small, so that Heard and Lost say how
+// it is now: where nothing happens, watches are silent, and so they are where
+// the network swallows them.
+func (f *Follower) Ask(ctx context.Context) error {
+	return f.asker.List(ctx, &v1alpha1.PeerList{}, client.Limit(1))
 }
 
 func (f *Follower) handler() toolscache.ResourceEventHandler {
 	return toolscache.ResourceEventHandlerFuncs{
-		AddFunc:    func(any) { f.heard() },
-		UpdateFunc: func(_, _ any) { f.heard() },
-		DeleteFunc: func(any) { f.heard() },
+		AddFunc:    func(any) { f.tell() },
+		UpdateFunc: func(_, _ any) { f.tell() },
+		DeleteFunc: func(any) { f.tell() },
 	}
-}
-
-func (f *Follower) heard() {
-	f.mu.Lock()
-	f.lost = nil
-	f.mu.Unlock()
-	f.tell()
-}
-
-// broken notes that a watch has ended for a reason. One that is merely too
-// old, or has run its time, is begun anew by itself.
-func (f *Follower) broken(err error) {
-	if errors.Is(err, io.EOF) || apierrors.IsResourceExpired(err) || apierrors.IsGone(err) {
-		return
-	}
-	f.mu.Lock()
-	if f.lost == nil {
-		f.when = time.Now()
-	}
-	f.lost = err
-	f.mu.Unlock()
-	f.tell()
 }
 
 func (f *Follower) tell() {
