@@ -46,6 +46,9 @@ const tour = `  # what is going on, and what each removal waits for
   # the address space, drawn and kept up to date
   kubectl selvage map --watch
 
+  # the same and more, in your browser
+  kubectl selvage web
+
   # host3 burns: give its addresses to host1, and wait until that is done
   kubectl selvage rmpeer host3 --heir host1 --wait
 
@@ -98,7 +101,7 @@ func (s *session) root() *cobra.Command {
 	}
 	hide(root, "as-uid", "as-user-extra", "cache-dir", "disable-compression", "tls-server-name", "user", "token",
 		"client-certificate", "client-key", "certificate-authority", "insecure-skip-tls-verify")
-	root.AddCommand(s.status(), s.peers(), s.ipam(), s.mapCommand(), s.rmpeer(), s.cancel(), s.reset(), s.check(), s.doctor(), s.supportBundle(), s.versionCommand(), s.completion())
+	root.AddCommand(s.status(), s.peers(), s.ipam(), s.mapCommand(), s.web(), s.rmpeer(), s.cancel(), s.reset(), s.check(), s.doctor(), s.supportBundle(), s.versionCommand(), s.completion())
 	_ = root.RegisterFlagCompletionFunc("namespace", cobra.NoFileCompletions)
 	return root
 }
