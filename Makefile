@@ -91,6 +91,11 @@ compat: ## Selvage on the oldest API server that it supports (root; docs/upgrade
 chaos: ## Break a real cluster at random for CHAOS_MINUTES (default 5), from CHAOS_SEED, and judge what was seen (root)
 	go run ./test/e2e/chaos --minutes $(CHAOS_MINUTES) --seed $(CHAOS_SEED) $(CHAOSFLAGS)
 
+.PHONY: screenshots
+screenshots: ## Take the pictures of the documentation anew, in a real browser
+	hack/setup.sh
+	go test -count=1 -timeout 20m ./test/e2e/web -args -update-screenshots
+
 .PHONY: bench
 bench: ## Measure allocation, CNI ADD and DEL beside bridge+host-local; writes bench/results.txt
 	hack/bench.sh

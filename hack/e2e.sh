@@ -42,6 +42,8 @@ go test -count=1 -timeout 20m ./test/e2e/skew -v
 go test -count=1 -timeout 20m -p 1 ./test/e2e/install ./test/e2e/helm
 # Pipelines that declare removals, revert, prune and force them.
 go test -count=1 -timeout 20m ./test/e2e/gitops
+# The web page, in a browser.
+go test -count=1 -timeout 20m ./test/e2e/web
 # The nodes by themselves first: what fails there is not Selvage's.
 go test -count=1 -timeout 20m ./test/e2e/machines
 # A stranger who types what docs/quickstart.md says.

@@ -16,6 +16,7 @@ needs ip iproute2
 needs iptables iptables # portmap calls it
 needs nft nftables # kube-proxy calls it
 needs runc runc    # containerd calls it
+needs chromium chromium fonts-dejavu-core # the web page is tested in it
 # The plugins that follow ours in a chain.
 needs /usr/lib/cni/portmap containernetworking-plugins
 

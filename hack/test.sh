@@ -30,7 +30,7 @@ longest=$!
 trap 'kill "$longest" 2>/dev/null || true' EXIT
 # Installing and real nodes, and models and simulations, have targets of their
 # own: make e2e, make proof.
-all=$(go list ./... | grep -v -E '/test/(e2e/(controller|kubectl|install|gitops|helm|nodes|lifecycle|machines|quickstart|restore|chaos|skew)|model|museum|sim(/.*)?)$')
+all=$(go list ./... | grep -v -E '/test/(e2e/(controller|kubectl|install|gitops|helm|nodes|lifecycle|machines|quickstart|restore|chaos|skew|web)|model|museum|sim(/.*)?)$')
 raced='/(controllers|node-agent/.*|cmd/.*|hack/cluster/(hosts|nodes|processes)|test/witness)$'
 # shellcheck disable=SC2046 # one word a package
 CGO_ENABLED=0 "${gotest[@]}" -p 1 "$@" $(grep -v -E "$raced" <<<"$all") || failed=1
