@@ -75,11 +75,12 @@ func Summarise(s *inventory.State, now time.Time) Overview {
 	for _, r := range s.UnderWay() {
 		o.Removals = append(o.Removals, RemovalLine{Removal: r, State: Progress(&r), Next: Hint(&r)})
 	}
-	for i := range s.Removals {
-		if r := s.Removal(s.Removals[i].Name); r != nil && r.Over() {
+	for _, r := range s.Ended() {
+		if r.Declared {
 			o.Out = append(o.Out, r.Peer)
 		}
 	}
+	slices.Sort(o.Out)
 	o.controller(s, now)
 	return o
 }

@@ -81,7 +81,7 @@ func (s *State) removal(name string, answers func() map[string]answer) *Removal 
 	if peer != nil && concerns(peer, declared) {
 		r.fromPeer(peer)
 	}
-	if r.UID != "" {
+	if r.UID != "" && answers != nil {
 		r.Fence = s.fence(name, r.UID, answers)
 	}
 	return r
@@ -223,19 +223,9 @@ func (s *State) fence(name string, uid types.UID, answers func() map[string]answ
 
 // UnderWay lists the removals that are not over, longest first.
 func (s *State) UnderWay() []Removal {
-	names := map[string]bool{}
-	for i := range s.Removals {
-		names[s.Removals[i].Name] = true
-	}
-	for i := range s.Peers {
-		// Most peers of a large network are simply there.
-		if p := &s.Peers[i]; p.Spec.Removal != nil || Gone(Phase(p)) {
-			names[p.Name] = true
-		}
-	}
 	var list []Removal
 	answers := sync.OnceValue(s.answers)
-	for name := range names {
+	for _, name := range s.concerned() {
 		if r := s.removal(name, answers); r != nil && !r.Over() {
 			list = append(list, *r)
 		}
@@ -244,6 +234,44 @@ func (s *State) UnderWay() []Removal {
 		return cmp.Or(a.Since.Compare(b.Since.Time), strings.Compare(a.Peer, b.Peer))
 	})
 	return list
+}
+
+// Ended lists the removals that are over, the latest first. Who had cut the peer
+// off is not told of them: it is over.
+func (s *State) Ended() []Removal {
+	var list []Removal
+	for _, name := range s.concerned() {
+		if r := s.removal(name, nil); r != nil && r.Over() {
+			list = append(list, *r)
+		}
+	}
+	slices.SortFunc(list, func(a, b Removal) int {
+		return cmp.Or(completed(&b).Compare(completed(&a)), strings.Compare(a.Peer, b.Peer))
+	})
+	return list
+}
+
+func completed(r *Removal) time.Time {
+	if r.Completed == nil {
+		return time.Time{}
+	}
+	return r.Completed.Time
+}
+
+// concerned are the names of those whom a removal is about, in order.
+func (s *State) concerned() []string {
+	var names []string
+	for i := range s.Removals {
+		names = append(names, s.Removals[i].Name)
+	}
+	for i := range s.Peers {
+		// Most peers of a large network are simply there.
+		if p := &s.Peers[i]; p.Spec.Removal != nil || Gone(Phase(p)) {
+			names = append(names, p.Name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // Age is how long ago t was, never negative; clocks differ.

@@ -7,7 +7,6 @@
 package web
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -240,32 +239,16 @@ func underWay(line *display.RemovalLine) Removal {
 	return r
 }
 
-// ended lists the removals that are over, the latest first: those whose
-// PeerRemoval stands, and those of which only the Peer is left.
+// ended lists the removals that are over: those whose PeerRemoval stands, and
+// those of which only the Peer is left.
 func (d *Document) ended(s *inventory.State) {
-	names := map[string]bool{}
-	for i := range s.Removals {
-		names[s.Removals[i].Name] = true
-	}
-	for i := range s.Peers {
-		if inventory.Phase(&s.Peers[i]) == v1alpha1.PhaseRemoved {
-			names[s.Peers[i].Name] = true
-		}
-	}
-	for name := range names {
-		r := s.Removal(name)
-		if r == nil || !r.Over() {
-			continue
-		}
-		e := Ended{Peer: r.Peer, Outcome: display.Outcome(r), Evidence: string(r.Evidence), KeptOut: r.Declared}
+	for _, r := range s.Ended() {
+		e := Ended{Peer: r.Peer, Outcome: display.Outcome(&r), Evidence: string(r.Evidence), KeptOut: r.Declared}
 		if r.Completed != nil {
 			e.Completed = r.Completed.UnixMilli()
 		}
 		d.Ended = append(d.Ended, e)
 	}
-	slices.SortFunc(d.Ended, func(a, b Ended) int {
-		return cmp.Or(cmp.Compare(b.Completed, a.Completed), strings.Compare(a.Peer, b.Peer))
-	})
 }
 
 // emptied is the list, and never null in a document.
