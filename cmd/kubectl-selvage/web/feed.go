@@ -101,6 +101,12 @@ func (f *Feed) Run(ctx context.Context) {
 		case <-f.wake:
 			stale = true
 		case <-ticks.C:
+			// Chance decides between two that are ready.
+			select {
+			case <-f.changed:
+				stale = true
+			default:
+			}
 		}
 	}
 }
