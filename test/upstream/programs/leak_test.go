@@ -1,0 +1,15 @@
+// Copyright The Selvage Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package programs
+
+import (
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+// TestMain fails if anything leaves a goroutine behind.
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
