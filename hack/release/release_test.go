@@ -47,7 +47,14 @@ func (r release) image(t *testing.T, ref string) {
 		t.Fatal(err)
 	}
 	platform := oci.Platform{Architecture: "amd64", Files: []oci.File{{Path: "/program", Source: filepath.Join(r.dir, "program")}}}
-	image := oci.Image{Ref: ref, Created: time.Unix(1700000000, 0), Entrypoint: []string{"/program"}}
+	head, err := ask(t.Context(), r.source, "git", "describe", "--always", "--abbrev=40", "--dirty")
+	if err != nil {
+		t.Fatal(err)
+	}
+	image := oci.Image{
+		Ref: ref, Created: time.Unix(1700000000, 0), Entrypoint: []string{"/program"},
+		Labels: map[string]string{"org.opencontainers.image.revision": head},
+	}
 	if _, err := oci.Write(filepath.Join(r.dir, "images", "image.tar"), image, []oci.Platform{platform}); err != nil {
 		t.Fatal(err)
 	}
@@ -229,11 +236,31 @@ func TestUncommittedChanges(t *testing.T) {
 	if err := r.state(t, options{}); err == nil || !strings.Contains(err.Error(), "more.go") {
 		t.Errorf("%v", err)
 	}
+	if err := r.state(t, options{dirty: true}); err == nil || !strings.Contains(err.Error(), "make images") {
+		t.Errorf("images without the changes: %v", err)
+	}
+	write(t, filepath.Join(r.source, "go.mod"), "module example.com/m\n\ngo 1.26.1\n") // git describe looks at what it knows
+	r.image(t, "localhost/image:dev")
 	if err := r.state(t, options{dirty: true}); err != nil {
 		t.Fatal(err)
 	}
 	if data, err := os.ReadFile(r.statement); err != nil || !bytes.Contains(data, []byte(`"uncommittedChanges": true`)) {
 		t.Errorf("it does not say so (%v)", err)
+	}
+}
+
+// TestImagesOfAnotherCommit: what was built before is not taken for this.
+func TestImagesOfAnotherCommit(t *testing.T) {
+	r := built(t)
+	if err := run(t.Context(), r.source, nil, "git", "-c", "user.name=T", "-c", "user.email=t@example.com", "commit", "-q", "--allow-empty", "-m", "second"); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.state(t, options{}); err == nil || !strings.Contains(err.Error(), "make images") {
+		t.Errorf("%v", err)
+	}
+	r.image(t, "localhost/image:dev")
+	if err := r.state(t, options{}); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -45,7 +45,11 @@ func (r *release) provenance(ctx context.Context, out io.Writer, o options) erro
 	if err != nil {
 		return err
 	}
-	subjects, err := r.subjects()
+	revision := commit
+	if o.dirty {
+		revision += "-dirty" // as hack/images has it
+	}
+	subjects, err := r.subjects(revision)
 	if err != nil {
 		return err
 	}
@@ -122,8 +126,8 @@ func (r *release) commit(ctx context.Context, dirty bool) (commit, version strin
 }
 
 // subjects are the programs and the images, and each image by the digest that
-// a registry shows.
-func (r *release) subjects() ([]*intoto.ResourceDescriptor, error) {
+// a registry shows. Images say what they were built from: it has to be this.
+func (r *release) subjects(revision string) ([]*intoto.ResourceDescriptor, error) {
 	programs, err := r.programs()
 	if err != nil {
 		return nil, err
@@ -151,6 +155,11 @@ func (r *release) subjects() ([]*intoto.ResourceDescriptor, error) {
 		name, digest, err := imageIn(image)
 		if err != nil {
 			return nil, err
+		}
+		if from, err := revisionOf(image, digest); err != nil {
+			return nil, err
+		} else if from != revision {
+			return nil, fmt.Errorf("%s was built from %s, and not from %s: make images", image, from, revision)
 		}
 		inside := &intoto.ResourceDescriptor{Name: name, Digest: map[string]string{"sha256": digest}, MediaType: "application/vnd.oci.image.index.v1+json"}
 		subjects = append(subjects, archive, inside)

@@ -173,33 +173,48 @@ func (r *release) images() (map[string]string, error) {
 // imageIn is the name and the digest of the image in an OCI archive:
 // https://github.com/opencontainers/image-spec/blob/main/image-layout.md
 func imageIn(path string) (name, digest string, err error) {
+	var index struct {
+		Manifests []struct {
+			Digest      string
+			Annotations map[string]string
+		}
+	}
+	if err := entry(path, "index.json", &index); err != nil {
+		return "", "", err
+	}
+	if len(index.Manifests) != 1 {
+		return "", "", fmt.Errorf("%s: its index.json names %d images, not one", path, len(index.Manifests))
+	}
+	m := index.Manifests[0]
+	return m.Annotations["io.containerd.image.name"], strings.TrimPrefix(m.Digest, "sha256:"), nil
+}
+
+// revisionOf is the commit that an archive's image says it was built from.
+func revisionOf(path, digest string) (string, error) {
+	var image struct{ Annotations map[string]string }
+	err := entry(path, "blobs/sha256/"+digest, &image)
+	return image.Annotations["org.opencontainers.image.revision"], err
+}
+
+// entry reads a file of an archive that holds JSON.
+func entry(path, name string, into any) error {
 	file, err := os.Open(path)
 	if err != nil {
-		return "", "", err
+		return err
 	}
 	defer file.Close()
 	for reader := tar.NewReader(file); ; {
 		header, err := reader.Next()
 		if err != nil {
-			return "", "", fmt.Errorf("%s holds no index.json: %w", path, err)
+			return fmt.Errorf("%s holds no %s: %w", path, name, err)
 		}
-		if header.Name != "index.json" {
+		if header.Name != name {
 			continue
 		}
-		var index struct {
-			Manifests []struct {
-				Digest      string
-				Annotations map[string]string
-			}
+		if err := json.NewDecoder(reader).Decode(into); err != nil {
+			return fmt.Errorf("%s: its %s: %w", path, name, err)
 		}
-		if err := json.NewDecoder(reader).Decode(&index); err != nil {
-			return "", "", fmt.Errorf("%s: its index.json: %w", path, err)
-		}
-		if len(index.Manifests) != 1 {
-			return "", "", fmt.Errorf("%s: its index.json names %d images, not one", path, len(index.Manifests))
-		}
-		m := index.Manifests[0]
-		return m.Annotations["io.containerd.image.name"], strings.TrimPrefix(m.Digest, "sha256:"), nil
+		return nil
 	}
 }
 
