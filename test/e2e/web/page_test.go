@@ -183,6 +183,7 @@ var _ = Describe("the page", Ordered, func() {
 	})
 
 	pictures(&b)
+	mapPictures()
 
 	It("shows text as text", func(ctx SpecContext) {
 		evil := `<script>window.broken=1</script><img src=x onerror="window.broken=2"> "'&`

@@ -37,7 +37,7 @@ type shot struct {
 }
 
 var shots = []shot{
-	{"web-light.png", 1240, 1000, "light"}, {"web-dark.png", 1240, 1000, "dark"}, {"web-phone.png", 360, 1180, "light"},
+	{"web-light.png", 1240, 1190, "light"}, {"web-dark.png", 1240, 1190, "dark"}, {"web-phone.png", 360, 1180, "light"},
 }
 
 // pictures takes the pictures of a removal under way, if asked to, and checks
