@@ -121,7 +121,7 @@ provenance: build images sbom ## Programs, images, and bin/provenance.json: what
 
 .PHONY: reproducible
 reproducible: ## Build everything twice, in two folders and with nothing cached, and compare (minutes)
-	go run ./hack/release reproducible
+	go run ./hack/release rebuild
 
 .PHONY: licences
 licences: ## The licences of all that is compiled in, with their texts in bin/THIRD_PARTY.txt

@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -51,6 +52,7 @@ type stage struct {
 func newStage(t *testing.T, from *version) *stage {
 	t.Helper()
 	dir := t.TempDir()
+	t.Cleanup(func() { tellLogs(t, dir) })
 	w, err := world.New(t.Context(), world.Options{Dir: dir, Bin: from.bin, Source: from.source, Lease: leaseTime, Begin: time.Now(), Out: t.Output()})
 	if err != nil {
 		t.Fatal(err)
@@ -80,6 +82,23 @@ func newStage(t *testing.T, from *version) *stage {
 	}
 	s.talk()
 	return s
+}
+
+// tellLogs tells the last lines of every log, if the test has failed.
+func tellLogs(t *testing.T, dir string) {
+	if !t.Failed() {
+		return
+	}
+	paths, _ := filepath.Glob(filepath.Join(dir, "*.log"))
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+		t.Logf("%s ends:\n%s", filepath.Base(path), strings.Join(lines[max(0, len(lines)-8):], "\n"))
+	}
 }
 
 // follow has the chronicle read etcd until the end, and judge every revision.
