@@ -19,11 +19,13 @@ import (
 
 const secret = "S3CRET"
 
-// get asks a handler that never ends what it has begun, nor begins.
+// get asks a handler whose feed never has anything.
 func get(t *testing.T, method, host, path string) *httptest.ResponseRecorder {
 	t.Helper()
 	f := NewFeed("here", newSource(), nil, error.Error)
-	r := httptest.NewRequest(method, path, http.NoBody)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // what is let through never ends
+	defer cancel()
+	r := httptest.NewRequestWithContext(ctx, method, path, http.NoBody)
 	r.Host = host
 	w := httptest.NewRecorder()
 	Handler(f, secret).ServeHTTP(w, r)
