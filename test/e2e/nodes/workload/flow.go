@@ -16,6 +16,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // flow is one flow of numbered messages, each of which is answered.
@@ -50,7 +52,36 @@ func (f *flow) run(ctx context.Context, network, address string, out io.Writer) 
 	answers := make(chan string, 1024)
 	go receive(network, conn, answers)
 	r := f.exchange(ctx, network, conn, answers)
+	if f.stop != "" && ctx.Err() == nil {
+		if err := awaitTeller(f.stop); err != nil {
+			return err
+		}
+	}
 	return json.NewEncoder(out).Encode(r)
+}
+
+// tell makes the file that ends a flow, locked for as long as this process
+// lives, unless what it returns is closed: a flow is the first process of its
+// container, with which the kernel kills all others that are left.
+func tell(path string) (fd int, err error) {
+	fd, err = unix.Open(path+".new", unix.O_CREAT|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return fd, fmt.Errorf("making %s: %w", path, err)
+	}
+	if err := unix.Flock(fd, unix.LOCK_EX); err != nil {
+		return fd, fmt.Errorf("locking %s: %w", path, err)
+	}
+	return fd, os.Rename(path+".new", path)
+}
+
+// awaitTeller waits until the process that told the end has ended itself.
+func awaitTeller(path string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	return unix.Flock(int(file.Fd()), unix.LOCK_SH)
 }
 
 func (f *flow) exchange(ctx context.Context, network string, conn net.Conn, answers <-chan string) report {

@@ -78,6 +78,9 @@ func flowCommand() *cobra.Command {
 func enoughCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "enough FILE", Short: "End the flow that waits for this file", Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error { return os.WriteFile(args[0], nil, 0o600) },
+		RunE: func(_ *cobra.Command, args []string) error {
+			_, err := tell(args[0])
+			return err
+		},
 	}
 }

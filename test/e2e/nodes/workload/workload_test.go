@@ -9,10 +9,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"net"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // start serves on a free port of the loopback device.
@@ -51,6 +55,30 @@ func TestAsk(t *testing.T) {
 				t.Errorf("%s, %d bytes: %q, %v", network, size, got, err)
 			}
 		}
+	}
+}
+
+// A flow that is told to end does not end before who told it.
+func TestFlowOutlivesItsTeller(t *testing.T) {
+	stop := filepath.Join(t.TempDir(), "enough")
+	f := flow{rate: 100, stop: stop, grace: 10 * time.Second}
+	teller, err := tell(stop)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	address := start(t)
+	go func() { ended <- f.run(t.Context(), "udp", address, io.Discard) }()
+	select {
+	case err := <-ended:
+		t.Fatalf("it ended first: %v", err)
+	case <-time.After(300 * time.Millisecond):
+	}
+	if err := unix.Close(teller); err != nil {
+		t.Error(err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }
 
