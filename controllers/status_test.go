@@ -245,6 +245,35 @@ func TestPoolExhausted(t *testing.T) {
 	}
 }
 
+// What is room for a range of the first size, /26 here: a free block of it,
+// however many ranges share the others.
+func TestPoolRoom(t *testing.T) {
+	for _, c := range []struct {
+		ranges []string
+		room   bool
+	}{
+		{nil, true},
+		{[]string{"10.32.0.0/25", "10.32.0.128/26"}, true},
+		{[]string{"10.32.0.0/25", "10.32.0.128/26", "10.32.0.192/28"}, false},
+		{[]string{"10.32.0.0/28", "10.32.0.16/28", "10.32.0.32/28", "10.32.0.48/28"}, true},
+		{[]string{"10.32.0.0/28", "10.32.0.64/28", "10.32.0.128/28", "10.32.0.192/28"}, false},
+		{[]string{"10.32.0.0/16"}, false},
+	} {
+		pool := poolOf("small", "10.32.0.0/24", v1alpha1.ConditionAccepted)
+		pool.Spec.RangePrefixLength = new(int32(26))
+		objects := []any{pool}
+		for _, cidr := range c.ranges {
+			objects = append(objects, &v1alpha1.AddressRange{
+				ObjectMeta: metav1.ObjectMeta{Name: cidr}, Spec: v1alpha1.AddressRangeSpec{Pool: "small", CIDR: cidr},
+			})
+		}
+		v := viewOf(objects...)
+		if _, use := verdictOf(v).PoolStatus(pool, &v.Pools[0]); use.room != c.room {
+			t.Errorf("%v: room %t", c.ranges, use.room)
+		}
+	}
+}
+
 // A malformed range may cover any space: nothing is decided, and people are told.
 func TestMalformedRangeFreezes(t *testing.T) {
 	pool := poolOf("default", "10.32.0.0/12")
