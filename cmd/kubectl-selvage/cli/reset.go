@@ -93,9 +93,9 @@ func (s *session) confirm(st *inventory.State, peer string, yes bool) error {
 	}
 	consequence := fmt.Sprintf("%s leaves the network", peer)
 	if p := st.Peer(peer); p != nil {
-		ranges, addresses, used := display.Holdings(st, p)
+		held := display.Holdings(st)[p.UID]
 		consequence = fmt.Sprintf("%s leaves the network: its %d addresses (%d ranges, %d in use) go back to their pools, and it starts from scratch with others",
-			peer, addresses, ranges, used)
+			peer, held.Addresses, held.Ranges, held.Used)
 	}
 	if !printers.IsTerminal(s.Out) || !printers.IsTerminal(s.In) {
 		return usage("%s; say --yes if that is meant", consequence)

@@ -218,3 +218,14 @@ func BenchmarkMap1000Removals(b *testing.B) {
 		}
 	}
 }
+
+// Peers are listed without looking at all ranges for each of them.
+func BenchmarkPeers5000(b *testing.B) {
+	s := crowd(5000)
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := (&Page{Writer: io.Discard, Now: time.Now()}).Peers(s, s.Peers, true); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

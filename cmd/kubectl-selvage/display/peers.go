@@ -9,6 +9,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/selvage-net/selvage/api/v1alpha1"
 	"github.com/selvage-net/selvage/cmd/kubectl-selvage/inventory"
@@ -32,18 +33,30 @@ func Accepted(pool *v1alpha1.AddressPool) bool {
 	return meta.IsStatusConditionTrue(pool.Status.Conditions, v1alpha1.ConditionAccepted)
 }
 
-// Holdings is what a peer owns, counted from the ranges themselves where they
-// were read: its status lags behind by a moment.
-func Holdings(s *inventory.State, p *v1alpha1.Peer) (ranges int, addresses, used int64) {
+// Holding is what an incarnation owns, and uses of it.
+type Holding struct {
+	Ranges          int
+	Addresses, Used int64
+}
+
+// Holdings are those of the peers, counted from the ranges themselves where
+// they were read: a peer's status lags behind by a moment.
+func Holdings(s *inventory.State) map[types.UID]Holding {
+	held := make(map[types.UID]Holding, len(s.Peers))
 	if !s.Has(inventory.Ranges) {
-		return int(p.Status.Ranges), p.Status.Addresses, p.Status.Used
+		for i := range s.Peers {
+			status := &s.Peers[i].Status
+			held[s.Peers[i].UID] = Holding{int(status.Ranges), status.Addresses, status.Used}
+		}
+		return held
 	}
-	for _, r := range s.Owned(p.UID) {
-		ranges++
-		addresses += inventory.Size(r.Spec.CIDR)
-		used += r.Status.Used
+	for i := range s.Ranges {
+		if r := &s.Ranges[i]; r.Spec.Owner != nil {
+			h := held[r.Spec.Owner.UID]
+			held[r.Spec.Owner.UID] = Holding{h.Ranges + 1, h.Addresses + inventory.Size(r.Spec.CIDR), h.Used + r.Status.Used}
+		}
 	}
-	return ranges, addresses, used
+	return held
 }
 
 // Peers shows the peers as kubectl get peers does; wide adds what is needed to
@@ -53,17 +66,17 @@ func (p *Page) Peers(s *inventory.State, peers []v1alpha1.Peer, wide bool) error
 	if wide {
 		t.Header = []string{"NAME", "PHASE", "RANGES", "ADDRESSES", "USED", "AGE", "HOST", "UNDERLAY", "LEASE", "VERSION", "INSTANCE", "MESSAGE"}
 	}
+	held := Holdings(s)
 	for i := range peers {
-		t.Rows = append(t.Rows, p.peerRow(s, &peers[i], wide))
+		t.Rows = append(t.Rows, p.peerRow(s, &peers[i], held[peers[i].UID], wide))
 	}
 	return p.Table(t)
 }
 
-func (p *Page) peerRow(s *inventory.State, peer *v1alpha1.Peer, wide bool) []Cell {
-	ranges, addresses, used := Holdings(s, peer)
+func (p *Page) peerRow(s *inventory.State, peer *v1alpha1.Peer, held Holding, wide bool) []Cell {
 	row := []Cell{
 		{Text: peer.Name}, PhaseCell(s, peer),
-		{Text: fmt.Sprint(ranges)}, {Text: fmt.Sprint(addresses)}, {Text: fmt.Sprint(used)},
+		{Text: fmt.Sprint(held.Ranges)}, {Text: fmt.Sprint(held.Addresses)}, {Text: fmt.Sprint(held.Used)},
 		{Text: p.Age(peer.CreationTimestamp)},
 	}
 	if wide {

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/selvage-net/selvage/api/v1alpha1"
 )
 
@@ -78,6 +80,10 @@ func (s *State) matches(name string) []Match {
 	addr, err := netip.ParseAddr(name)
 	isAddr := err == nil && !qualified
 	addr = addr.Unmap()
+	owned := map[types.UID]string{}
+	if isAddr {
+		owned = s.ownersOf(addr)
+	}
 	var found []Match
 	for i := range s.Peers {
 		p := &s.Peers[i]
@@ -89,22 +95,23 @@ func (s *State) matches(name string) []Match {
 			found = append(found, Match{p, "host name"})
 		case isAddr && containsAddr(Underlay(p), addr):
 			found = append(found, Match{p, "underlay address"})
-		case isAddr:
-			if r := s.ownedWith(p, addr); r != "" {
-				found = append(found, Match{p, "address in range " + r})
-			}
+		case owned[p.UID] != "":
+			found = append(found, Match{p, "address in range " + owned[p.UID]})
 		}
 	}
 	return found
 }
 
-func (s *State) ownedWith(p *v1alpha1.Peer, addr netip.Addr) string {
-	for _, r := range s.Owned(p.UID) {
-		if Prefix(r.Spec.CIDR).Contains(addr) {
-			return r.Spec.CIDR
+// ownersOf is who owns an address, and in which range: one, unless something is
+// very wrong.
+func (s *State) ownersOf(addr netip.Addr) map[types.UID]string {
+	owners := map[types.UID]string{}
+	for i := range s.Ranges {
+		if r := &s.Ranges[i]; r.Spec.Owner != nil && Prefix(r.Spec.CIDR).Contains(addr) {
+			owners[r.Spec.Owner.UID] = r.Spec.CIDR
 		}
 	}
-	return ""
+	return owners
 }
 
 func containsAddr(addrs []string, want netip.Addr) bool {

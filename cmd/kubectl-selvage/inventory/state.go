@@ -15,7 +15,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/selvage-net/selvage/api/v1alpha1"
 )
@@ -100,17 +99,6 @@ func (s *State) Declared(name string) *v1alpha1.PeerRemoval {
 		}
 	}
 	return nil
-}
-
-// Owned returns the ranges whose owner is that incarnation.
-func (s *State) Owned(uid types.UID) []v1alpha1.AddressRange {
-	var owned []v1alpha1.AddressRange
-	for _, r := range s.Ranges {
-		if r.Spec.Owner != nil && r.Spec.Owner.UID == uid {
-			owned = append(owned, r)
-		}
-	}
-	return owned
 }
 
 // Sealed says whether a peer's lease is sealed, and whether it was read at all.

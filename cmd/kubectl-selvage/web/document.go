@@ -116,7 +116,7 @@ func Compose(cluster string, s *inventory.State, keys *Keys, now time.Time) *Doc
 	for i := range drawn {
 		d.Pools = append(d.Pools, pool(&drawn[i], keys))
 	}
-	d.peers(s, drawn, &overview, keys)
+	d.peers(s, &overview, keys)
 	for i := range overview.Removals {
 		d.Removals = append(d.Removals, underWay(&overview.Removals[i]))
 	}
@@ -124,8 +124,8 @@ func Compose(cluster string, s *inventory.State, keys *Keys, now time.Time) *Doc
 	return d
 }
 
-func (d *Document) peers(s *inventory.State, drawn []atlas.Pool, overview *display.Overview, keys *Keys) {
-	held := holdings(s, drawn)
+func (d *Document) peers(s *inventory.State, overview *display.Overview, keys *Keys) {
+	held, owned := display.Holdings(s), cidrs(s)
 	unwell := map[string]string{}
 	for _, p := range overview.Unhealthy {
 		unwell[p.Name] = p.Message
@@ -133,12 +133,8 @@ func (d *Document) peers(s *inventory.State, drawn []atlas.Pool, overview *displ
 	for i := range s.Peers {
 		p := &s.Peers[i]
 		row := peer(s, p, keys)
-		if h := held[p.UID]; h != nil {
-			row.Ranges, row.Addresses, row.Used, row.CIDRs = h.ranges, h.addresses, h.used, h.cidrs
-		}
-		if !s.Has(inventory.Ranges) {
-			row.Ranges, row.Addresses, row.Used = int(p.Status.Ranges), p.Status.Addresses, p.Status.Used
-		}
+		h := held[p.UID]
+		row.Ranges, row.Addresses, row.Used, row.CIDRs = h.Ranges, h.Addresses, h.Used, emptied(owned[p.UID])
 		if why, is := unwell[p.Name]; is {
 			row.Message = why
 		}
@@ -151,7 +147,7 @@ func peer(s *inventory.State, p *v1alpha1.Peer, keys *Keys) Peer {
 	row := Peer{
 		Name: p.Name, State: string(inventory.Phase(p)), Message: inventory.Message(p.Status.Conditions, v1alpha1.ConditionReady),
 		Host: inventory.HostName(p), Underlay: emptied(inventory.Underlay(p)), Instance: p.Spec.InstanceID,
-		Since: p.CreationTimestamp.UnixMilli(), CIDRs: []string{},
+		Since: p.CreationTimestamp.UnixMilli(),
 	}
 	row.Key, row.Hue = keys.of(p.UID)
 	if p.Status.Agent != nil {
@@ -193,36 +189,15 @@ func (p *Peer) lease(s *inventory.State) {
 	}
 }
 
-// holding is what one incarnation has in all pools.
-type holding struct {
-	ranges          int
-	addresses, used int64
-	cidrs           []string
-}
-
-func holdings(s *inventory.State, drawn []atlas.Pool) map[types.UID]*holding {
-	held := make(map[types.UID]*holding, len(s.Peers))
-	for i := range drawn {
-		for _, o := range drawn[i].Owners {
-			h := held[o.UID]
-			if h == nil {
-				h = &holding{cidrs: []string{}}
-				held[o.UID] = h
-			}
-			h.ranges += o.Ranges
-			h.addresses += o.Addresses
-			h.used += o.Used
-		}
-	}
-	// Sorted by address, as they were read.
+// cidrs are each incarnation's first ranges: they were read sorted by address.
+func cidrs(s *inventory.State) map[types.UID][]string {
+	all := make(map[types.UID][]string, len(s.Peers))
 	for i := range s.Ranges {
-		if r := &s.Ranges[i]; r.Spec.Owner != nil && held[r.Spec.Owner.UID] != nil {
-			if h := held[r.Spec.Owner.UID]; len(h.cidrs) < mostCIDRs {
-				h.cidrs = append(h.cidrs, r.Spec.CIDR)
-			}
+		if r := &s.Ranges[i]; r.Spec.Owner != nil && len(all[r.Spec.Owner.UID]) < mostCIDRs {
+			all[r.Spec.Owner.UID] = append(all[r.Spec.Owner.UID], r.Spec.CIDR)
 		}
 	}
-	return held
+	return all
 }
 
 func underWay(line *display.RemovalLine) Removal {
