@@ -75,7 +75,7 @@ func (a *agent) set(change func(*agent)) {
 func (a *agent) step(ctx context.Context) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	c := agents[a.name]
+	c := cluster.Agents[a.name]
 	var peers v1alpha1.PeerList
 	var ranges v1alpha1.AddressRangeList
 	if err := c.List(ctx, &peers); err != nil {
@@ -105,7 +105,7 @@ func (a *agent) join(ctx context.Context, c client.Client) error {
 	a.runs++
 	return c.Create(ctx, &v1alpha1.Peer{
 		ObjectMeta: metav1.ObjectMeta{Name: a.name, Finalizers: []string{v1alpha1.OwnershipFinalizer}},
-		Spec:       v1alpha1.PeerSpec{NodeName: a.name, NodeUID: nodes[a.name], InstanceID: fmt.Sprintf("%s-instance-%d", a.name, a.runs)},
+		Spec:       v1alpha1.PeerSpec{NodeName: a.name, NodeUID: cluster.Nodes[a.name], InstanceID: fmt.Sprintf("%s-instance-%d", a.name, a.runs)},
 	})
 }
 
@@ -158,7 +158,7 @@ func (a *agent) report(ctx context.Context, c client.Client, self *v1alpha1.Peer
 	}
 	before := self.DeepCopy()
 	self.Status.Agent = &v1alpha1.AgentReport{
-		Version: "v0.1.0", HostName: a.name, NodeUID: nodes[a.name], Underlay: []string{hosts[a.name]}, Pools: []v1alpha1.PoolUse{use},
+		Version: "v0.1.0", HostName: a.name, NodeUID: cluster.Nodes[a.name], Underlay: []string{cluster.Hosts[a.name]}, Pools: []v1alpha1.PoolUse{use},
 	}
 	if a.headroom > 0 {
 		self.Status.Agent.Headroom = &a.headroom

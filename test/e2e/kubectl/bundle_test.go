@@ -49,7 +49,7 @@ func unpack(path string) map[string]string {
 var _ = Describe("support-bundle", func() {
 	It("has what a maintainer needs, and no secret", func(ctx SpecContext) {
 		setStage(ctx)
-		buildAgent(ctx)
+		cluster.Build(ctx, "selvage-agent")
 		nodeWithKubelet(ctx, "local", &kubelet{logs: map[string]string{"agent": "" +
 			"level=INFO msg=\"joined the network\" peer=local\n" +
 			"level=ERROR msg=\"renewing\" header=\"Authorization: Bearer " + planted + "-token\"\n" +
@@ -57,16 +57,18 @@ var _ = Describe("support-bundle", func() {
 			"-----BEGIN PRIVATE KEY-----\n" + planted + "\n-----END PRIVATE KEY-----\npassword=" + planted + "\n",
 		}}, "--node-name=local", "--run-dir="+GinkgoT().TempDir())
 		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "planted", Namespace: namespace, Labels: map[string]string{"app.kubernetes.io/name": "selvage"}}, StringData: map[string]string{"x": planted}}
-		Expect(admin.Create(ctx, secret)).To(Succeed())
-		DeferCleanup(func(ctx SpecContext) { Expect(admin.Delete(ctx, secret)).To(Succeed()) })
+		Expect(cluster.Admin.Create(ctx, secret)).To(Succeed())
+		DeferCleanup(func(ctx SpecContext) { Expect(cluster.Admin.Delete(ctx, secret)).To(Succeed()) })
 		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
 			Name: "selvage-controller-planted", Namespace: namespace,
 			Labels:      map[string]string{"app.kubernetes.io/name": "selvage", "app.kubernetes.io/component": "controller"},
 			Annotations: map[string]string{"example.com/registry": planted},
 		}, Spec: corev1.PodSpec{NodeName: "local", Containers: []corev1.Container{{Name: "controller", Image: "none.invalid/none", Args: []string{"--password=" + planted, "--token", planted}, Env: []corev1.EnvVar{{Name: "SOMETHING", Value: planted}}}}}}
-		Expect(admin.Create(ctx, pod)).To(Succeed())
-		DeferCleanup(func(ctx SpecContext) { Expect(admin.Delete(ctx, pod, client.GracePeriodSeconds(0))).To(Succeed()) })
-		Expect(admin.Create(ctx, &corev1.Event{
+		Expect(cluster.Admin.Create(ctx, pod)).To(Succeed())
+		DeferCleanup(func(ctx SpecContext) {
+			Expect(cluster.Admin.Delete(ctx, pod, client.GracePeriodSeconds(0))).To(Succeed())
+		})
+		Expect(cluster.Admin.Create(ctx, &corev1.Event{
 			ObjectMeta: metav1.ObjectMeta{Name: "planted", Namespace: "default"}, InvolvedObject: corev1.ObjectReference{APIVersion: "net.selvage.dev/v1alpha1", Kind: "Peer", Name: "host1"},
 			Reason: "Told", Message: "its token: " + planted,
 		})).To(Succeed())

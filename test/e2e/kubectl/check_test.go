@@ -13,16 +13,15 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/selvage-net/selvage/api/v1alpha1"
 )
 
 func runningPod(ctx context.Context, name, node string, address string) *corev1.Pod {
 	GinkgoHelper()
-	pod, err := plane.NewPod(ctx, "default", name, node, "")
+	pod, err := cluster.Plane.NewPod(ctx, "default", name, node, "")
 	Expect(err).NotTo(HaveOccurred())
-	Expect(plane.SetPodAddresses(ctx, pod, netip.MustParseAddr(address))).To(Succeed())
+	Expect(cluster.Plane.SetPodAddresses(ctx, pod, netip.MustParseAddr(address))).To(Succeed())
 	return pod
 }
 
@@ -54,8 +53,7 @@ func broken(ctx context.Context, invariant string, words ...string) {
 }
 
 var _ = Describe("checking", func() {
-	var st *stage
-	BeforeEach(func(ctx SpecContext) { st = setStage(ctx) })
+	BeforeEach(setStage)
 
 	It("finds nothing where nothing is broken", func(ctx SpecContext) {
 		runningPod(ctx, "web", "host1", "10.32.0.7")
@@ -69,83 +67,81 @@ var _ = Describe("checking", func() {
 		runningPod(ctx, "leftover", "host3", "10.40.0.7")
 		run(ctx, "rmpeer", "host3", "--heir", "host1").succeed()
 		run(ctx, "check").succeed()
-		st.accept(ctx, "host3", "waiting")
+		cluster.Accept(ctx, "host3", "waiting")
 		run(ctx, "check").succeed()
-		st.transfer(ctx, "host3", "host1")
+		cluster.Transfer(ctx, "host3", "host1")
 		run(ctx, "check").succeed()
-		st.cutOff(ctx, "host1", "host3")
-		st.cutOff(ctx, "host2", "host3")
-		st.finish(ctx, "host3")
+		cluster.CutOff(ctx, "host1", "host3")
+		cluster.CutOff(ctx, "host2", "host3")
+		cluster.Finish(ctx, "host3")
 		out := run(ctx, "check").succeed()
 		Expect(out).To(ContainSubstring("~ pod/default/leftover"))
 		Expect(out).To(ContainSubstring("its node is out of the network, and it is not heard"))
 	})
 
 	It("finds ranges that overlap", func(ctx SpecContext) {
-		st.grant(ctx, "default", "10.46.0.0/16", "host1", 0)
+		cluster.Grant(ctx, "default", "10.46.0.0/16", "host1", 0)
 		broken(ctx, "Disjoint", "10.46.0.0/16 of host1 overlaps 10.44.0.0/14 of host3")
 	})
 
 	It("finds a range outside its pool", func(ctx SpecContext) {
-		st.grant(ctx, "default", "10.99.0.0/16", "host1", 0)
+		cluster.Grant(ctx, "default", "10.99.0.0/16", "host1", 0)
 		broken(ctx, "WellFormed", "10.99.0.0/16 is not of pool default (10.32.0.0/12)")
 	})
 
 	It("finds a range of a pool that is not accepted, or does not exist", func(ctx SpecContext) {
-		st.grant(ctx, "none", "10.99.0.0/16", "host1", 0)
+		cluster.Grant(ctx, "none", "10.99.0.0/16", "host1", 0)
 		broken(ctx, "Disjoint", "cut from addresspool/none, which does not exist")
 	})
 
 	It("finds accepted pools that overlap", func(ctx SpecContext) {
-		st.pool(ctx, "second", "10.40.0.0/16", 24)
+		cluster.Pool(ctx, "second", "10.40.0.0/16", 24, 24, nil)
 		broken(ctx, "Disjoint", "10.40.0.0/16 overlaps 10.32.0.0/12 of addresspool/default")
 	})
 
 	It("finds an owner that does not exist", func(ctx SpecContext) {
-		st.peers["ghost"] = &v1alpha1.Peer{}
-		st.peers["ghost"].Name, st.peers["ghost"].UID = "ghost", types.UID("0123")
-		r := claim(ctx, "default", "10.99.0.0/16")
+		r := cluster.Claim(ctx, "default", "10.99.0.0/16")
 		r.Spec.Owner, r.Spec.Epoch = &v1alpha1.PeerReference{Name: "ghost", UID: "0123"}, 1
-		Expect(controller.Update(ctx, r)).To(Succeed())
+		Expect(cluster.Controller.Update(ctx, r)).To(Succeed())
 		broken(ctx, "NoLoss, WellFormed", "owned by ghost with uid 0123, and there is no such Peer")
 	})
 
 	It("finds an epoch that an agent has seen and the record has not", func(ctx SpecContext) {
-		st.pool(ctx, "other", "10.48.0.0/16", 24)
-		r := st.grant(ctx, "other", "10.48.0.0/24", "host3", 0)
-		st.observe(ctx, r, 7, 0)
+		cluster.Pool(ctx, "other", "10.48.0.0/16", 24, 24, nil)
+		r := cluster.Grant(ctx, "other", "10.48.0.0/24", "host3", 0)
+		cluster.Observe(ctx, r, 7, 0)
 		broken(ctx, "Monotone", "its agent acts on epoch 7, and the record says 1")
 	})
 
 	It("finds a lease that is not sealed after a removal", func(ctx SpecContext) {
 		run(ctx, "rmpeer", "host3", "--heir", "host1").succeed()
-		st.accept(ctx, "host3", "waiting")
-		st.transfer(ctx, "host3", "host1")
-		st.finish(ctx, "host3")
-		st.lease(ctx, "host3", string(st.peers["host3"].UID)+"/run2", "", "")
+		cluster.Accept(ctx, "host3", "waiting")
+		cluster.Transfer(ctx, "host3", "host1")
+		cluster.Finish(ctx, "host3")
+		cluster.Lease(ctx, "host3", string(cluster.Peer(ctx, "host3").UID)+"/run2", "", "")
 		broken(ctx, "Fenced", "peer/host3: it is Removed, and its lease is not sealed")
 	})
 
 	It("finds two peers with one underlay address", func(ctx SpecContext) {
-		st.update(ctx, "host2", func(p *v1alpha1.Peer) { p.Status.Underlay = []string{hosts["host1"]} })
+		cluster.Update(ctx, "host2", func(p *v1alpha1.Peer) { p.Status.Underlay = []string{cluster.Hosts["host1"]} })
 		broken(ctx, "Fenced", "192.168.77.11 is also that of peer/host1")
 	})
 
 	It("finds ranges that went to somebody else than the heir", func(ctx SpecContext) {
 		run(ctx, "rmpeer", "host3", "--heir", "host1").succeed()
-		st.accept(ctx, "host3", "waiting")
-		st.transfer(ctx, "host3", "host1")
-		st.grantAgain(ctx, "10.44.0.0", "host2")
-		st.finish(ctx, "host3")
+		cluster.Accept(ctx, "host3", "waiting")
+		cluster.Transfer(ctx, "host3", "host1")
+		cluster.GrantAgain(ctx, "10.44.0.0", "host2")
+		cluster.Finish(ctx, "host3")
 		broken(ctx, "OneHeir", "addressrange/10.44.0.0: went from host3 to host2, and the heir is host1")
 	})
 
 	It("finds a removed peer that owns something", func(ctx SpecContext) {
 		run(ctx, "rmpeer", "host3", "--heir", "host1").succeed()
-		st.accept(ctx, "host3", "waiting")
-		st.transfer(ctx, "host3", "host1")
-		st.finish(ctx, "host3")
-		st.grantAgain(ctx, "10.44.0.0", "host3")
+		cluster.Accept(ctx, "host3", "waiting")
+		cluster.Transfer(ctx, "host3", "host1")
+		cluster.Finish(ctx, "host3")
+		cluster.GrantAgain(ctx, "10.44.0.0", "host3")
 		broken(ctx, "OneHeir", "still owned by host3, which is Removed")
 	})
 

@@ -33,8 +33,7 @@ func diagnosedFrom(a answer) (d diagnosed) {
 }
 
 var _ = Describe("doctor", func() {
-	var st *stage
-	BeforeEach(func(ctx SpecContext) { st = setStage(ctx) })
+	BeforeEach(setStage)
 
 	It("finds what is wrong in the cluster, and says what to do", func(ctx SpecContext) {
 		// As installed, kinds and policies are those of this program.
@@ -54,10 +53,10 @@ var _ = Describe("doctor", func() {
 			}
 		}
 
-		st.lease(ctx, "host2", v1alpha1.SealedHolder, "", "")
+		cluster.Lease(ctx, "host2", v1alpha1.SealedHolder, "", "")
 		policy := &admissionv1.ValidatingAdmissionPolicyBinding{ObjectMeta: named("peer-single-writer")}
-		Expect(admin.Delete(ctx, policy)).To(Succeed())
-		DeferCleanup(func(ctx SpecContext) { Expect(plane.Install(ctx, configDir+"/default")).To(Succeed()) })
+		Expect(cluster.Admin.Delete(ctx, policy)).To(Succeed())
+		DeferCleanup(func(ctx SpecContext) { cluster.Install(ctx) })
 		a := run(ctx, "doctor")
 		a.fail(3, "something is wrong")
 		Expect(a.out).To(ContainSubstring("error: peer/host2: its lease has run out and is sealed"))
@@ -69,7 +68,7 @@ var _ = Describe("doctor", func() {
 	})
 
 	It("looks at a node, through its agent's pod", func(ctx SpecContext) {
-		buildAgent(ctx)
+		cluster.Build(ctx, "selvage-agent")
 		conf, dir := GinkgoT().TempDir(), GinkgoT().TempDir()
 		Expect(os.WriteFile(filepath.Join(conf, "05-other.conflist"), []byte(`{"name": "other", "plugins": [{"type": "bridge"}]}`), 0o644)).To(Succeed())
 		nodeWithKubelet(ctx, "local", &kubelet{}, "--node-name=local", "--run-dir="+dir, "--cni-conf-dir="+conf, "--cni-bin-dir="+dir, "--vxlan-port=8472")
@@ -98,7 +97,7 @@ var _ = Describe("doctor", func() {
 				"validatingadmissionpolicies.admissionregistration.k8s.io,validatingadmissionpolicybindings.admissionregistration.k8s.io",
 			"create clusterrolebinding selvage-doctor --clusterrole=selvage-doctor --user=oncall@example.com",
 		} {
-			cmd, _, _ := command(ctx, plane.Kubeconfig)
+			cmd, _, _ := command(ctx, cluster.Plane.Kubeconfig)
 			cmd.Args = append([]string{cmd.Path}, strings.Fields(line)...)
 			Expect(cmd.Run()).To(Succeed(), line)
 		}

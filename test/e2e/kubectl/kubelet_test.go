@@ -97,15 +97,15 @@ func (k *kubelet) exec(w http.ResponseWriter, r *http.Request) error {
 // answers until the spec ends.
 func nodeWithKubelet(ctx context.Context, name string, k *kubelet, args ...string) {
 	GinkgoHelper()
-	k.programs = map[string]string{"/selvage-agent": filepath.Join(bin, "selvage-agent")}
+	k.programs = map[string]string{"/selvage-agent": filepath.Join(cluster.Bin, "selvage-agent")}
 	server := httptest.NewTLSServer(k)
 	DeferCleanup(server.Close)
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}
-	Expect(admin.Create(ctx, node)).To(Succeed())
-	DeferCleanup(func(ctx SpecContext) { Expect(admin.Delete(ctx, node)).To(Succeed()) })
+	Expect(cluster.Admin.Create(ctx, node)).To(Succeed())
+	DeferCleanup(func(ctx SpecContext) { Expect(cluster.Admin.Delete(ctx, node)).To(Succeed()) })
 	node.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "127.0.0.1"}}
 	node.Status.DaemonEndpoints.KubeletEndpoint.Port = int32(server.Listener.Addr().(*net.TCPAddr).Port)
-	Expect(admin.Status().Update(ctx, node)).To(Succeed())
+	Expect(cluster.Admin.Status().Update(ctx, node)).To(Succeed())
 
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
@@ -116,17 +116,10 @@ func nodeWithKubelet(ctx context.Context, name string, k *kubelet, args ...strin
 			Containers: []corev1.Container{{Name: "agent", Image: "none.invalid/none", Args: args}},
 		},
 	}
-	Expect(admin.Create(ctx, pod)).To(Succeed())
-	DeferCleanup(func(ctx SpecContext) { Expect(admin.Delete(ctx, pod, client.GracePeriodSeconds(0))).To(Succeed()) })
+	Expect(cluster.Admin.Create(ctx, pod)).To(Succeed())
+	DeferCleanup(func(ctx SpecContext) {
+		Expect(cluster.Admin.Delete(ctx, pod, client.GracePeriodSeconds(0))).To(Succeed())
+	})
 	pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
-	Expect(admin.Status().Update(ctx, pod)).To(Succeed())
-}
-
-// buildAgent puts the real agent into bin.
-func buildAgent(ctx context.Context) {
-	GinkgoHelper()
-	build := exec.CommandContext(ctx, "go", "build", "-ldflags", "-X main.version=v0.0.0-test", "-o", bin, "../../../cmd/selvage-agent")
-	build.Env = append(build.Environ(), "CGO_ENABLED=0")
-	build.Stdout, build.Stderr = GinkgoWriter, GinkgoWriter
-	Expect(build.Run()).To(Succeed())
+	Expect(cluster.Admin.Status().Update(ctx, pod)).To(Succeed())
 }

@@ -19,8 +19,7 @@ import (
 )
 
 var _ = Describe("looking", func() {
-	var st *stage
-	BeforeEach(func(ctx SpecContext) { st = setStage(ctx) })
+	BeforeEach(setStage)
 
 	It("shows the network on one page", func(ctx SpecContext) {
 		out := run(ctx, "status").succeed()
@@ -36,14 +35,14 @@ var _ = Describe("looking", func() {
 		Expect(out).To(ContainSubstring("removal of host3 (Declared, heir host1"))
 		Expect(out).To(ContainSubstring("waiting for the controller to accept the removal"))
 
-		st.accept(ctx, "host3", "waiting for host3's lease to run out (48s left), or proof that it is down")
+		cluster.Accept(ctx, "host3", "waiting for host3's lease to run out (48s left), or proof that it is down")
 		out = run(ctx, "status").succeed()
 		Expect(out).To(ContainSubstring("fencing host3 … waiting for host3's lease to run out (48s left), or proof that it is down"))
 		Expect(out).To(ContainSubstring("kubectl selvage rmpeer host3 --heir host1 --assert-down"))
 		Expect(out).To(ContainSubstring("kubectl selvage cancel host3"))
 
-		st.transfer(ctx, "host3", "host1")
-		st.cutOff(ctx, "host1", "host3")
+		cluster.Transfer(ctx, "host3", "host1")
+		cluster.CutOff(ctx, "host1", "host3")
 		out = run(ctx, "status").succeed()
 		Expect(out).To(ContainSubstring("lease sealed; cut off by 1 of 2 peers; waiting for host2"))
 		Expect(out).To(ContainSubstring("it can no longer be cancelled"))
@@ -61,7 +60,7 @@ var _ = Describe("looking", func() {
 		Expect(doc.Removals[0].Fence.CutOffBy).To(Equal([]string{"host1"}))
 		Expect(doc.Removals[0].Fence.Missing).To(Equal([]string{"host2"}))
 
-		st.finish(ctx, "host3")
+		cluster.Finish(ctx, "host3")
 		out = run(ctx, "status").succeed()
 		Expect(out).To(ContainSubstring("kept out: host3"))
 		Expect(out).NotTo(ContainSubstring("removal of host3"))
@@ -105,7 +104,7 @@ var _ = Describe("looking", func() {
 		Expect(out).To(MatchRegexp(`host3\s+524288 IPs\s+50.0% of total\s+30 active\s+ok`))
 		Expect(out).To(MatchRegexp(`\(free\)\s+0 IPs\s+0.0% of total`))
 
-		st.lease(ctx, "host2", v1alpha1.SealedHolder, "", "")
+		cluster.Lease(ctx, "host2", v1alpha1.SealedHolder, "", "")
 		Expect(run(ctx, "ipam", "-o", "wide").succeed()).To(MatchRegexp(`host2 .*unreachable!\s+10.36.0.0/14`))
 
 		var doc struct {
@@ -124,7 +123,7 @@ var _ = Describe("looking", func() {
 	})
 
 	It("counts IPv6 pools without overflowing", func(ctx SpecContext) {
-		st.pool(ctx, "six", "fd00:10::/64", 120)
+		cluster.Pool(ctx, "six", "fd00:10::/64", 120, 120, nil)
 		out := run(ctx, "ipam").succeed()
 		Expect(out).To(ContainSubstring("pool six fd00:10::/64: 18446744073709551616 IPs"))
 		Expect(out).To(MatchRegexp(`\(free\)\s+18446744073709551616 IPs\s+100.0% of total`))
@@ -142,9 +141,9 @@ var _ = Describe("looking", func() {
 		Expect(run(ctx, "__complete", "cancel", "").succeed()).NotTo(ContainSubstring("host"))
 		Expect(run(ctx, "__complete", "check", "-o", "").succeed()).To(ContainSubstring("json"))
 
-		script := filepath.Join(bin, "kubectl_complete-selvage")
+		script := filepath.Join(cluster.Bin, "kubectl_complete-selvage")
 		Expect(os.WriteFile(script, []byte(run(ctx, "completion", "kubectl").succeed()), 0o755)).To(Succeed())
-		cmd, stdout, _ := command(ctx, plane.Kubeconfig)
+		cmd, stdout, _ := command(ctx, cluster.Plane.Kubeconfig)
 		cmd.Args = []string{cmd.Path, "__complete", "selvage", "rmpeer", ""}
 		Expect(cmd.Run()).To(Succeed())
 		Expect(stdout.String()).To(ContainSubstring("host3"))

@@ -20,8 +20,7 @@ import (
 )
 
 var _ = Describe("the map", func() {
-	var st *stage
-	BeforeEach(func(ctx SpecContext) { st = setStage(ctx) })
+	BeforeEach(setStage)
 
 	It("draws who owns what, and what is moving", func(ctx SpecContext) {
 		out := run(ctx, "map").succeed()
@@ -31,13 +30,13 @@ var _ = Describe("the map", func() {
 		Expect(out).NotTo(ContainSubstring("\x1b["), "colours belong on a terminal")
 
 		run(ctx, "rmpeer", "host3", "--heir", "host1").succeed()
-		st.accept(ctx, "host3", "waiting for its lease to run out")
+		cluster.Accept(ctx, "host3", "waiting for its lease to run out")
 		out = run(ctx, "map").succeed()
 		Expect(out).To(ContainSubstring("~ 10.40.0.0/14 and 1 more (524288 IPs) of host3, whose removal is under way; goes to host1"))
 		Expect(out).To(ContainSubstring("removal of host3 (Declared, heir host1"))
-		st.transfer(ctx, "host3", "host1")
+		cluster.Transfer(ctx, "host3", "host1")
 		Expect(run(ctx, "map").succeed()).To(ContainSubstring("> 10.40.0.0/14 and 1 more (524288 IPs) in transfer from host3 to host1"))
-		st.finish(ctx, "host3")
+		cluster.Finish(ctx, "host3")
 		Expect(run(ctx, "map").succeed()).To(MatchRegexp(`A\s+host1\s+786432\s+75.0%`))
 
 		var doc struct {
@@ -63,7 +62,7 @@ var _ = Describe("the map", func() {
 			Eventually(out).WithTimeout(patience).Should(gbytes.Say("host3"))
 		}
 		run(ctx, "rmpeer", "host3", "--heir", "host1").succeed()
-		st.accept(ctx, "host3", "waiting")
+		cluster.Accept(ctx, "host3", "waiting")
 		for _, out := range []*gbytes.Buffer{plain.Out, coloured, uncoloured} {
 			Eventually(out).WithTimeout(patience).Should(gbytes.Say("of host3, whose removal is under way"))
 		}
@@ -90,7 +89,7 @@ func onTerminal(ctx context.Context, env string, args ...string) (*gbytes.Buffer
 	Expect(unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 40, Col: 150})).To(Succeed())
 	slave, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
 	Expect(err).NotTo(HaveOccurred())
-	cmd, _, _ := command(ctx, plane.Kubeconfig, args...)
+	cmd, _, _ := command(ctx, cluster.Plane.Kubeconfig, args...)
 	cmd.Env = append(cmd.Env, env)
 	cmd.Stdout, cmd.Stderr = slave, GinkgoWriter
 	Expect(cmd.Start()).To(Succeed())

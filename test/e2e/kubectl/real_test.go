@@ -7,9 +7,7 @@ package kubectl
 
 import (
 	"context"
-	"os"
 	"os/exec"
-	"path/filepath"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -23,12 +21,8 @@ import (
 // startController runs the real one, until the spec ends.
 func startController(ctx context.Context) {
 	GinkgoHelper()
-	program := filepath.Join(bin, "selvage-controller")
-	build := exec.CommandContext(ctx, "go", "build", "-o", program, "../../../cmd/selvage-controller")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	build.Stdout, build.Stderr = GinkgoWriter, GinkgoWriter
-	Expect(build.Run()).To(Succeed())
-	kubeconfig, _, err := plane.KubeconfigFor(ctx, namespace, "selvage-controller", nil)
+	program := cluster.Build(ctx, "selvage-controller")
+	kubeconfig, _, err := cluster.Plane.KubeconfigFor(ctx, namespace, "selvage-controller", nil)
 	Expect(err).NotTo(HaveOccurred())
 	cmd := exec.Command(program, "--kubeconfig", kubeconfig, "--leader-elect", "--namespace", namespace,
 		"--metrics-bind-address", "0", "--health-probe-bind-address", "0", "--log-format", "console", "--lease-duration", "5s")
@@ -42,7 +36,7 @@ var _ = Describe("with the real controller", Ordered, func() {
 	BeforeAll(func(ctx SpecContext) {
 		DeferCleanup(strike)
 		bits := int32(14)
-		Expect(admin.Create(ctx, &v1alpha1.AddressPool{
+		Expect(cluster.Admin.Create(ctx, &v1alpha1.AddressPool{
 			ObjectMeta: named("default"),
 			Spec:       v1alpha1.AddressPoolSpec{CIDR: "10.32.0.0/11", RangePrefixLength: &bits, MaxRangePrefixLength: &bits},
 		})).To(Succeed())
@@ -80,12 +74,12 @@ var _ = Describe("with the real controller", Ordered, func() {
 
 	It("resets a living peer", func(ctx SpecContext) {
 		before := &v1alpha1.Peer{}
-		Expect(admin.Get(ctx, client.ObjectKey{Name: "host2"}, before)).To(Succeed())
+		Expect(cluster.Admin.Get(ctx, client.ObjectKey{Name: "host2"}, before)).To(Succeed())
 		out := run(ctx, "reset", "host2", "--yes", "--timeout", patience.String()).succeed()
 		Expect(out).To(And(ContainSubstring("262144 IPs of host2 went back to their pools\n"), HaveSuffix("host2 may join again: its agent starts from scratch\n")))
 		Eventually(func(g Gomega) {
 			after := &v1alpha1.Peer{}
-			g.Expect(admin.Get(ctx, client.ObjectKey{Name: "host2"}, after)).To(Succeed())
+			g.Expect(cluster.Admin.Get(ctx, client.ObjectKey{Name: "host2"}, after)).To(Succeed())
 			g.Expect(after.UID).NotTo(Equal(before.UID))
 			g.Expect(run(ctx, "peers", "host2").out).To(MatchRegexp(`host2\s+Active\s+1\s+262144`))
 		}).WithTimeout(patience).Should(Succeed())
@@ -93,7 +87,7 @@ var _ = Describe("with the real controller", Ordered, func() {
 	})
 
 	It("keeps out a node that never joined", func(ctx SpecContext) {
-		_, err := plane.NewNode(ctx, "host5")
+		_, err := cluster.Plane.NewNode(ctx, "host5")
 		Expect(err).NotTo(HaveOccurred())
 		Expect(run(ctx, "rmpeer", "host5", "--wait", "--timeout", patience.String()).succeed()).To(ContainSubstring("host5 never joined"))
 		Expect(run(ctx, "rmpeer", "host5").succeed()).To(ContainSubstring("host5 has been removed already: it never joined, and is kept out"))

@@ -23,16 +23,16 @@ import (
 // user makes a person who may do what the rules say.
 func user(ctx context.Context, name string, rules ...rbacv1.PolicyRule) string {
 	GinkgoHelper()
-	Expect(admin.Create(ctx, &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: name}, Rules: rules})).To(Succeed())
+	Expect(cluster.Admin.Create(ctx, &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: name}, Rules: rules})).To(Succeed())
 	return userWith(ctx, name, name)
 }
 
 // userWith makes a person who has that ClusterRole and no other.
 func userWith(ctx context.Context, name, role string) string {
 	GinkgoHelper()
-	path, _, err := plane.UserFor(name)
+	path, _, err := cluster.Plane.UserFor(name)
 	Expect(err).NotTo(HaveOccurred())
-	Expect(admin.Create(ctx, &rbacv1.ClusterRoleBinding{
+	Expect(cluster.Admin.Create(ctx, &rbacv1.ClusterRoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
 		Subjects:   []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: name}},
@@ -66,7 +66,7 @@ var _ = Describe("with less than everything", func() {
 	})
 
 	It("shows everything of Selvage's to whoever has the role selvage-view", func(ctx SpecContext) {
-		st := setStage(ctx)
+		setStage(ctx)
 		onlooker := userWith(ctx, "onlooker", "selvage-view")
 		var a answer
 		Eventually(func() string { a = runAs(ctx, onlooker, "status"); return a.out }).WithTimeout(patience).Should(ContainSubstring("3 peers: 3 Active"))
@@ -78,9 +78,9 @@ var _ = Describe("with less than everything", func() {
 
 		// And what a removal waits for.
 		run(ctx, "rmpeer", "host3", "--heir", "host1").succeed()
-		st.accept(ctx, "host3", "waiting for its lease")
-		st.transfer(ctx, "host3", "host1")
-		st.cutOff(ctx, "host1", "host3")
+		cluster.Accept(ctx, "host3", "waiting for its lease")
+		cluster.Transfer(ctx, "host3", "host1")
+		cluster.CutOff(ctx, "host1", "host3")
 		Expect(runAs(ctx, onlooker, "status").succeed()).To(ContainSubstring("lease sealed; cut off by 1 of 2 peers; waiting for host2"))
 	})
 
@@ -93,7 +93,7 @@ var _ = Describe("with less than everything", func() {
 	})
 
 	It("says so if the API server does not know the caller", func(ctx SpecContext) {
-		config, err := clientcmd.LoadFromFile(plane.Kubeconfig)
+		config, err := clientcmd.LoadFromFile(cluster.Plane.Kubeconfig)
 		Expect(err).NotTo(HaveOccurred())
 		for name := range config.AuthInfos {
 			config.AuthInfos[name] = &clientcmdapi.AuthInfo{Token: "nonsense"}
@@ -109,8 +109,8 @@ var _ = Describe("with less than everything", func() {
 		empty := filepath.Join(dir, "empty")
 		Expect(os.WriteFile(empty, nil, 0o600)).To(Succeed())
 		runAs(ctx, empty, "status").fail(1, "no cluster is configured", "--kubeconfig")
-		runAs(ctx, plane.Kubeconfig, "status", "--server", "https://127.0.0.1:9").fail(1, "https://127.0.0.1:9 does not answer", "right context")
-		runAs(ctx, plane.Kubeconfig, "status", "--context", "nowhere").fail(1, `"nowhere" does not exist`, "get-contexts")
+		runAs(ctx, cluster.Plane.Kubeconfig, "status", "--server", "https://127.0.0.1:9").fail(1, "https://127.0.0.1:9 does not answer", "right context")
+		runAs(ctx, cluster.Plane.Kubeconfig, "status", "--context", "nowhere").fail(1, `"nowhere" does not exist`, "get-contexts")
 	})
 
 	It("says so if Selvage is not installed", func(ctx SpecContext) {

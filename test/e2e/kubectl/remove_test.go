@@ -24,7 +24,7 @@ import (
 // background runs the program and lets the test go on.
 func background(ctx context.Context, args ...string) *gexec.Session {
 	GinkgoHelper()
-	cmd, _, _ := command(ctx, plane.Kubeconfig, args...)
+	cmd, _, _ := command(ctx, cluster.Plane.Kubeconfig, args...)
 	cmd.Stdout, cmd.Stderr = nil, nil
 	session, err := gexec.Start(cmd, GinkgoWriter, GinkgoWriter)
 	Expect(err).NotTo(HaveOccurred())
@@ -34,30 +34,29 @@ func background(ctx context.Context, args ...string) *gexec.Session {
 func removalOf(ctx context.Context, name string) *v1alpha1.PeerRemoval {
 	GinkgoHelper()
 	r := &v1alpha1.PeerRemoval{}
-	Expect(admin.Get(ctx, client.ObjectKey{Name: name}, r)).To(Succeed())
+	Expect(cluster.Admin.Get(ctx, client.ObjectKey{Name: name}, r)).To(Succeed())
 	return r
 }
 
 func noRemovalOf(ctx context.Context, name string) {
 	GinkgoHelper()
-	Expect(apierrors.IsNotFound(admin.Get(ctx, client.ObjectKey{Name: name}, &v1alpha1.PeerRemoval{}))).To(BeTrue())
+	Expect(apierrors.IsNotFound(cluster.Admin.Get(ctx, client.ObjectKey{Name: name}, &v1alpha1.PeerRemoval{}))).To(BeTrue())
 }
 
 var _ = Describe("removing a peer", func() {
-	var st *stage
-	BeforeEach(func(ctx SpecContext) { st = setStage(ctx) })
+	BeforeEach(setStage)
 
 	It("goes as the story tells it", func(ctx SpecContext) {
 		session := background(ctx, "rmpeer", "host3", "--heir", "host1", "--wait")
-		st.accept(ctx, "host3", "waiting for host3's lease to run out (48s left), or proof that it is down")
+		cluster.Accept(ctx, "host3", "waiting for host3's lease to run out (48s left), or proof that it is down")
 		Eventually(session).WithTimeout(patience).Should(gbytes.Say("fencing host3 … waiting for host3's lease to run out \\(48s left\\)"))
 		Expect(removalOf(ctx, "host3").Spec.InstanceID).To(Equal("instance-of-host3"))
-		st.transfer(ctx, "host3", "host1")
+		cluster.Transfer(ctx, "host3", "host1")
 		Eventually(session).WithTimeout(patience).Should(gbytes.Say("fencing host3 … lease sealed; cut off by 0 of 2 peers; waiting for host1, host2\n"))
-		st.cutOff(ctx, "host1", "host3")
-		st.cutOff(ctx, "host2", "host3")
+		cluster.CutOff(ctx, "host1", "host3")
+		cluster.CutOff(ctx, "host2", "host3")
 		Eventually(session).WithTimeout(patience).Should(gbytes.Say("fencing host3 … lease sealed; cut off by 2 of 2 peers\n"))
-		st.finish(ctx, "host3")
+		cluster.Finish(ctx, "host3")
 		Eventually(session).WithTimeout(patience).Should(gbytes.Say("524288 IPs taken over from host3\n"))
 		Eventually(session).WithTimeout(patience).Should(gexec.Exit(0))
 
@@ -71,9 +70,9 @@ var _ = Describe("removing a peer", func() {
 	It("names the first heir while the removal is under way", func(ctx SpecContext) {
 		Expect(run(ctx, "rmpeer", "host3", "--heir", "host1").succeed()).To(Equal("peerremoval.net.selvage.dev/host3 created\n"))
 		run(ctx, "rmpeer", "host3", "--heir", "host2").fail(1, "host3 is being removed already (Pending), and host1 is its heir", "kubectl selvage cancel host3")
-		st.accept(ctx, "host3", "waiting")
+		cluster.Accept(ctx, "host3", "waiting")
 		run(ctx, "rmpeer", "host3").fail(1, "host3 is being removed already (Fencing), and host1 is its heir")
-		st.transfer(ctx, "host3", "host1")
+		cluster.Transfer(ctx, "host3", "host1")
 		run(ctx, "rmpeer", "host3", "--heir", "host2").fail(1, "can no longer be cancelled")
 	})
 
@@ -94,9 +93,10 @@ var _ = Describe("removing a peer", func() {
 		run(ctx, "rmpeer", "10.44.0.9", "--heir", "host1.rack7").succeed()
 		Expect(removalOf(ctx, "host3").Spec.Heir).To(Equal("host1"))
 
-		p := st.peers["host2"].DeepCopy()
+		p := cluster.Peer(ctx, "host2")
+		before := p.DeepCopy()
 		p.Status.Agent.HostName = "host1.rack7"
-		Expect(agents["host2"].Status().Patch(ctx, p, client.MergeFrom(st.peers["host2"]))).To(Succeed())
+		Expect(cluster.Agents["host2"].Status().Patch(ctx, p, client.MergeFrom(before))).To(Succeed())
 		run(ctx, "rmpeer", "host1.rack7").fail(1, "may mean any of 2 peers", "peer/host1 (host name)", "peer/host2 (host name)")
 		noRemovalOf(ctx, "host1")
 	})
@@ -113,10 +113,10 @@ var _ = Describe("removing a peer", func() {
 	It("replaces a removal that is bound to a former instance", func(ctx SpecContext) {
 		former := &v1alpha1.PeerRemoval{Spec: v1alpha1.PeerRemovalSpec{InstanceID: "instance-of-yore", Heir: "host2"}}
 		former.Name, former.Finalizers = "host3", []string{v1alpha1.RemovalFinalizer}
-		Expect(admin.Create(ctx, former)).To(Succeed())
+		Expect(cluster.Admin.Create(ctx, former)).To(Succeed())
 
 		session := background(ctx, "rmpeer", "host3", "--heir", "host1")
-		release(ctx, "host3")
+		cluster.Release(ctx, "host3")
 		Eventually(session).WithTimeout(patience).Should(gexec.Exit(0))
 		Expect(string(session.Out.Contents())).To(And(
 			ContainSubstring("replacing the removal of a former instance of host3"), ContainSubstring("host3 replaced")))
@@ -140,35 +140,35 @@ var _ = Describe("removing a peer", func() {
 
 	It("says so if the removal is cancelled by somebody else meanwhile", func(ctx SpecContext) {
 		session := background(ctx, "rmpeer", "host3", "--wait")
-		st.accept(ctx, "host3", "waiting for a drain")
+		cluster.Accept(ctx, "host3", "waiting for a drain")
 		Eventually(session).WithTimeout(patience).Should(gbytes.Say("waiting for a drain"))
-		Expect(admin.Delete(ctx, removalOf(ctx, "host3"))).To(Succeed())
-		st.cancelled(ctx, "host3")
+		Expect(cluster.Admin.Delete(ctx, removalOf(ctx, "host3"))).To(Succeed())
+		cluster.Cancelled(ctx, "host3")
 		Eventually(session).WithTimeout(patience).Should(gexec.Exit(1))
 		Expect(session.Err).To(gbytes.Say("the removal of host3 was cancelled"))
 	})
 
 	It("goes on waiting while the API server is away", func(ctx SpecContext) {
 		session := background(ctx, "rmpeer", "host3", "--heir", "host1", "--wait")
-		st.accept(ctx, "host3", "waiting")
+		cluster.Accept(ctx, "host3", "waiting")
 		Eventually(session).WithTimeout(patience).Should(gbytes.Say("fencing host3 … waiting"))
-		plane.APIServer.Stop()
+		cluster.Plane.APIServer.Stop()
 		Eventually(session).WithTimeout(patience).Should(gbytes.Say("the API server does not answer"))
-		Expect(plane.APIServer.Start(ctx)).To(Succeed())
-		Eventually(func() error { return admin.List(ctx, &v1alpha1.PeerList{}) }).WithTimeout(patience).Should(Succeed())
-		st.transfer(ctx, "host3", "host1")
-		st.cutOff(ctx, "host1", "host3")
-		st.cutOff(ctx, "host2", "host3")
-		st.finish(ctx, "host3")
+		Expect(cluster.Plane.APIServer.Start(ctx)).To(Succeed())
+		Eventually(func() error { return cluster.Admin.List(ctx, &v1alpha1.PeerList{}) }).WithTimeout(patience).Should(Succeed())
+		cluster.Transfer(ctx, "host3", "host1")
+		cluster.CutOff(ctx, "host1", "host3")
+		cluster.CutOff(ctx, "host2", "host3")
+		cluster.Finish(ctx, "host3")
 		Eventually(session).WithTimeout(patience).Should(gexec.Exit(0))
 		Expect(session).To(gbytes.Say("524288 IPs taken over from host3"))
 	})
 
 	It("writes a document to standard output and progress beside it", func(ctx SpecContext) {
 		session := background(ctx, "rmpeer", "host3", "--wait", "-o", "jsonpath={.status.phase}")
-		st.accept(ctx, "host3", "waiting")
-		st.transfer(ctx, "host3", "")
-		st.finish(ctx, "host3")
+		cluster.Accept(ctx, "host3", "waiting")
+		cluster.Transfer(ctx, "host3", "")
+		cluster.Finish(ctx, "host3")
 		Eventually(session).WithTimeout(patience).Should(gexec.Exit(0))
 		Expect(string(session.Out.Contents())).To(Equal("Removed"))
 		Expect(string(session.Err.Contents())).To(ContainSubstring("524288 IPs of host3 went back to their pools\n"))
@@ -203,53 +203,51 @@ var _ = Describe("removing a peer", func() {
 })
 
 var _ = Describe("cancelling", func() {
-	var st *stage
-	BeforeEach(func(ctx SpecContext) { st = setStage(ctx) })
+	BeforeEach(setStage)
 
 	It("takes a removal back", func(ctx SpecContext) {
 		run(ctx, "cancel", "host3").fail(1, "there is no removal of host3 to cancel")
 		run(ctx, "rmpeer", "host3", "--heir", "host1").succeed()
-		st.accept(ctx, "host3", "waiting")
+		cluster.Accept(ctx, "host3", "waiting")
 		session := background(ctx, "cancel", "192.168.77.13")
 		Eventually(func() bool { return removalOf(ctx, "host3").DeletionTimestamp != nil }).WithTimeout(patience).Should(BeTrue())
 		Expect(run(ctx, "status").succeed()).To(ContainSubstring("cancelling the removal of host3 … waiting for the controller's verdict"))
-		st.cancelled(ctx, "host3")
+		cluster.Cancelled(ctx, "host3")
 		Eventually(session).WithTimeout(patience).Should(gexec.Exit(0))
 		Expect(session).To(gbytes.Say("the removal of host3 is cancelled"))
 	})
 
 	It("says when it is too late, changes nothing, and what happened instead", func(ctx SpecContext) {
 		run(ctx, "rmpeer", "host3", "--heir", "host1").succeed()
-		st.accept(ctx, "host3", "waiting")
-		st.transfer(ctx, "host3", "host1")
+		cluster.Accept(ctx, "host3", "waiting")
+		cluster.Transfer(ctx, "host3", "host1")
 		run(ctx, "cancel", "host3").fail(1, "too late to cancel: host3 is being removed already (Transferring), and host1 is its heir")
-		st.finish(ctx, "host3")
+		cluster.Finish(ctx, "host3")
 		run(ctx, "cancel", "host3").fail(1, "too late to cancel: host3 has been removed already: host1 took over 524288 IPs at", "kubectl delete peerremoval host3")
 		Expect(removalOf(ctx, "host3").DeletionTimestamp).To(BeNil())
 	})
 
 	It("says what happened if the deletion came a moment too late", func(ctx SpecContext) {
 		run(ctx, "rmpeer", "host3", "--heir", "host1").succeed()
-		st.accept(ctx, "host3", "waiting")
+		cluster.Accept(ctx, "host3", "waiting")
 		session := background(ctx, "cancel", "host3")
 		Eventually(func() bool { return removalOf(ctx, "host3").DeletionTimestamp != nil }).WithTimeout(patience).Should(BeTrue())
-		st.transfer(ctx, "host3", "host1")
-		st.finish(ctx, "host3")
-		release(ctx, "host3")
+		cluster.Transfer(ctx, "host3", "host1")
+		cluster.Finish(ctx, "host3")
+		cluster.Release(ctx, "host3")
 		Eventually(session).WithTimeout(patience).Should(gexec.Exit(1))
 		Expect(session.Err).To(gbytes.Say("too late to cancel: host3 has been removed already: host1 took over 524288 IPs"))
 	})
 
 	It("says what it waits for when the time is up", func(ctx SpecContext) {
 		run(ctx, "rmpeer", "host3").succeed()
-		st.accept(ctx, "host3", "waiting")
+		cluster.Accept(ctx, "host3", "waiting")
 		run(ctx, "cancel", "host3", "--timeout", "2s").fail(4, "timed out: the removal of host3 is deleted, and waits for the controller's verdict")
 	})
 })
 
 var _ = Describe("resetting", func() {
-	var st *stage
-	BeforeEach(func(ctx SpecContext) { st = setStage(ctx) })
+	BeforeEach(setStage)
 
 	It("asks first", func(ctx SpecContext) {
 		run(ctx, "reset", "host3").fail(2, "its 524288 addresses (2 ranges, 30 in use) go back to their pools", "--yes")
@@ -259,7 +257,7 @@ var _ = Describe("resetting", func() {
 	It("asks on a terminal, and takes the peer's name for an answer", func(ctx SpecContext) {
 		script, err := exec.LookPath("script")
 		Expect(err).NotTo(HaveOccurred(), "script, of util-linux, makes a terminal")
-		cmd, _, _ := command(ctx, plane.Kubeconfig)
+		cmd, _, _ := command(ctx, cluster.Plane.Kubeconfig)
 		cmd.Args = []string{script, "-qefc", "kubectl selvage reset host3", "/dev/null"}
 		cmd.Path = script
 		var out bytes.Buffer
@@ -271,11 +269,11 @@ var _ = Describe("resetting", func() {
 
 	It("removes the peer, and lets it join from scratch", func(ctx SpecContext) {
 		session := background(ctx, "reset", "host3", "--yes")
-		st.accept(ctx, "host3", "waiting for a drain")
+		cluster.Accept(ctx, "host3", "waiting for a drain")
 		Expect(removalOf(ctx, "host3").Spec.InstanceID).To(Equal("instance-of-host3"))
-		st.transfer(ctx, "host3", "")
-		st.finish(ctx, "host3")
-		release(ctx, "host3")
+		cluster.Transfer(ctx, "host3", "")
+		cluster.Finish(ctx, "host3")
+		cluster.Release(ctx, "host3")
 		Eventually(session).WithTimeout(patience).Should(gexec.Exit(0))
 		Expect(string(session.Out.Contents())).To(And(
 			ContainSubstring("524288 IPs of host3 went back to their pools\n"),

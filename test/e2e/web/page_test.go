@@ -74,10 +74,10 @@ var _ = Describe("the page", Ordered, func() {
 			}
 		}
 		b.do(click("#pools button:first-child"))
-		Expect(eval[int](b, "document.querySelectorAll('#rows tr').length")).To(Equal(len(hosts)))
+		Expect(eval[int](b, "document.querySelectorAll('#rows tr').length")).To(Equal(len(cluster.Hosts)))
 		for name, n := range used {
 			Expect(b.text(`tr[data-peer="` + name + `"]`)).To(And(ContainSubstring("Active"), ContainSubstring("renewed"),
-				ContainSubstring(" %d ", n), ContainSubstring(hosts[name]), ContainSubstring("v0.1.0")))
+				ContainSubstring(" %d ", n), ContainSubstring(cluster.Hosts[name]), ContainSubstring("v0.1.0")))
 		}
 		Expect(b.text("#controller")).To(Equal("Controller: controller-0 leads"))
 		Expect(b.text("#live")).To(Equal("live"))
@@ -116,7 +116,7 @@ var _ = Describe("the page", Ordered, func() {
 			Expect(visible()).To(BeTrue(), "the focus on %q cannot be seen", focused())
 		}
 		Expect(seen).To(ContainElements("Skip to the peers", "default", "v6", ContainSubstring("host1, 10.32.0.0/23, 402 of 512 in use"), HavePrefix("Ahost3"), "Lease"))
-		for name := range hosts {
+		for name := range cluster.Hosts {
 			Expect(seen).To(ContainElement(HaveSuffix(name)), "its row cannot be reached")
 		}
 		b.do(chromedp.Focus(chromedp.CSS(`.arc[tabindex="0"]`)), chromedp.KeyEvent(kb.ArrowRight))
@@ -153,9 +153,9 @@ var _ = Describe("the page", Ordered, func() {
 	It("shows a removal as it is declared, without being loaded again", func(ctx SpecContext) {
 		eval[bool](b, `window.loadedOnce = true`)
 		Expect(b.text("#removals")).To(HavePrefix("None."))
-		declare(ctx, "host3", "host1")
+		cluster.Declare(ctx, "host3", "host1")
 		eventually("#removals", "host3", "host1", "removing host3 … waiting for the controller to accept the removal")
-		accept(ctx, "host3", "waiting for host3's lease to run out (48s left), or proof that it is down")
+		cluster.Accept(ctx, "host3", "waiting for host3's lease to run out (48s left), or proof that it is down")
 		eventually("#removals", "fencing host3 … waiting for host3's lease to run out (48s left)", "to give it up: kubectl selvage cancel host3", "No evidence yet")
 		eventually(`#removals [aria-current="step"]`, "Fencing")
 		eventually(`tr[data-peer="host3"]`, "Fencing")
@@ -187,44 +187,44 @@ var _ = Describe("the page", Ordered, func() {
 
 	It("shows text as text", func(ctx SpecContext) {
 		evil := `<script>window.broken=1</script><img src=x onerror="window.broken=2"> "'&`
-		waiting(ctx, "host3", evil)
+		cluster.Waiting(ctx, "host3", evil)
 		eventually("#removals", evil)
 		eventually(`tr[data-peer="host3"]`, evil)
 		Expect(eval[bool](b, "window.broken === undefined && !document.querySelector('main script, main img')")).To(BeTrue())
 		// Nor could it, if the page were careless.
 		Expect(eval[string](b, `(() => { try { document.getElementById('arc').innerHTML = '<b>x</b>'; return 'taken' } catch { return 'refused' } })()`)).To(Equal("refused"))
-		waiting(ctx, "host3", "waiting for host3's lease to run out (8s left), or proof that it is down")
+		cluster.Waiting(ctx, "host3", "waiting for host3's lease to run out (8s left), or proof that it is down")
 	})
 
 	It("says that it is not live, and goes on, when the API server was away", func(ctx SpecContext) {
-		plane.APIServer.Stop()
+		cluster.Plane.APIServer.Stop()
 		eventually("#live", "not live")
 		eventually("#banner", "Not live. What is shown is as of", "the API server at https://127.0.0.1", "does not answer")
 		Expect(b.text("#removals")).To(ContainSubstring("8s left"), "what was known is still shown")
-		Expect(plane.APIServer.Start(ctx)).To(Succeed())
+		Expect(cluster.Plane.APIServer.Start(ctx)).To(Succeed())
 		Eventually(func() string { return b.text("#live") }).WithTimeout(patience).Should(Equal("live"))
 		Expect(b.text("#banner")).To(BeEmpty())
 		Expect(eval[bool](b, "window.loadedOnce")).To(BeTrue())
-		Eventually(func() error { return admin.List(ctx, &v1alpha1.PeerList{}) }).WithTimeout(patience).Should(Succeed())
+		Eventually(func() error { return cluster.Admin.List(ctx, &v1alpha1.PeerList{}) }).WithTimeout(patience).Should(Succeed())
 	})
 
 	It("follows a removal to its end", func(ctx SpecContext) {
-		transfer(ctx, "host3", "host1")
+		cluster.Transfer(ctx, "host3", "host1")
 		eventually("#removals", "fencing host3 … lease sealed; cut off by 0 of 5 peers", "Evidence: LeaseExpired")
 		for _, by := range []string{"host1", "host2", "host4", "host5"} {
-			cutOff(ctx, by, "host3")
+			cluster.CutOff(ctx, by, "host3")
 		}
 		eventually("#removals", "cut off by 4 of 5 peers; waiting for host6")
 		eventually(`tr[data-peer="host3"]`, "Transferring", "sealed")
-		cutOff(ctx, "host6", "host3")
-		finish(ctx, "host3")
+		cluster.CutOff(ctx, "host6", "host3")
+		cluster.Finish(ctx, "host3")
 		eventually("#ended", "1792 IPs taken over from host3", "host3 is kept out until its PeerRemoval is deleted")
 		eventually("#removals", "None.")
 		var ranges v1alpha1.AddressRangeList
-		Expect(controller.List(ctx, &ranges, client.InNamespace(""))).To(Succeed())
+		Expect(cluster.Controller.List(ctx, &ranges, client.InNamespace(""))).To(Succeed())
 		for i := range ranges.Items {
 			if r := &ranges.Items[i]; r.Spec.PreviousOwner != nil {
-				observe(ctx, r, 0)
+				cluster.Observe(ctx, r, r.Spec.Epoch, 0)
 			}
 		}
 		eventually("#owners li:first-child", "host1", "3 ranges, 2,048 addresses")
@@ -238,7 +238,7 @@ var _ = Describe("the page", Ordered, func() {
 		noted := filepath.Join(dir, "noted")
 		Expect(os.WriteFile(filepath.Join(dir, "xdg-open"), []byte("#!/bin/sh\nprintf %s \"$1\" > "+noted+".new && mv "+noted+".new "+noted+"\n"), 0o700)).To(Succeed())
 		cmd := command(context.WithoutCancel(ctx), "web", "--open")
-		cmd.Env = append(cmd.Env, "PATH="+dir+":"+bin+":"+os.Getenv("PATH"))
+		cmd.Env = append(cmd.Env, "PATH="+dir+":"+cluster.Bin+":"+os.Getenv("PATH"))
 		opened, err := gexec.Start(cmd, GinkgoWriter, GinkgoWriter)
 		Expect(err).NotTo(HaveOccurred())
 		DeferCleanup(func() { opened.Interrupt().Wait(patience) })

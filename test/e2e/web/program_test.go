@@ -7,9 +7,7 @@ package web
 
 import (
 	"context"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -18,11 +16,9 @@ import (
 	"github.com/onsi/gomega/gexec"
 )
 
-// command is the program, called through kubectl, as people do.
+// command is the program, run by an administrator.
 func command(ctx context.Context, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, filepath.Join(bin, "kubectl"), append([]string{"selvage"}, args...)...)
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+plane.Kubeconfig, "PATH="+bin+":"+os.Getenv("PATH"))
-	return cmd
+	return cluster.Command(ctx, cluster.Plane.Kubeconfig, args...)
 }
 
 // run runs the program and returns what it printed.
