@@ -140,7 +140,7 @@ func (h *Host) start() {
 	}
 	book := &ledger{Ledger: addresses.NewLedger(), h: h, p: p}
 	a.book = book
-	handle := &kernel{h, p}
+	handle := &kernel{h: h, p: p, spared: map[string]bool{}}
 	cache := &agentCache{}
 	var api client.Client = &apiClient{p: p}
 	if w.Mutation == TrustWatches {

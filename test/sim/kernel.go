@@ -18,6 +18,8 @@ import (
 type kernel struct {
 	h *Host
 	p *process
+	// spared are the sandboxes that LeaveUp has left up.
+	spared map[string]bool
 }
 
 // Watch is membership.Kernel.Watch. News comes later, as from netlink.
@@ -41,7 +43,11 @@ func (k *kernel) Dump() ([]datapath.Attachment, error) {
 	if k.p.dead {
 		return nil, errStopped
 	}
-	return k.h.kernel.Dump()
+	all, err := k.h.kernel.Dump()
+	for i := range all {
+		all[i].Up = all[i].Up && !k.spared[all[i].Sandbox]
+	}
+	return all, err
 }
 
 // CutOff is membership.Kernel.CutOff.
@@ -50,6 +56,7 @@ func (k *kernel) CutOff(a datapath.Attachment, down bool) error {
 		return errStopped
 	}
 	if k.p.w.Mutation == LeaveUp && down {
+		k.spared[a.Sandbox] = true
 		return nil
 	}
 	err := k.h.kernel.CutOff(a, down)

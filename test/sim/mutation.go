@@ -27,7 +27,8 @@ const (
 	SlowClock Mutation = "SlowClock"
 	// SleepyClock: the agents' clocks stop while the machine is suspended.
 	SleepyClock Mutation = "SleepyClock"
-	// LeaveUp: agents say that they have cut pods off, and have not.
+	// LeaveUp: agents take pods for cut off that are not. (That they look, and
+	// begin anew where one is up, is a guard of its own.)
 	LeaveUp Mutation = "LeaveUp"
 	// HearAll: agents never stop hearing anybody.
 	HearAll Mutation = "HearAll"
