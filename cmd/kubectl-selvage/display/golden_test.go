@@ -154,10 +154,13 @@ func TestOverview(t *testing.T) {
 	vanished := burning(v1alpha1.PhaseFencing, "waiting for its lease to run out", false)
 	vanished.Removals = nil
 	vanished.Peers[2].Spec.Removal = &v1alpha1.PeerRemovalRecord{Reason: v1alpha1.ReasonNodeGone}
+	declared := burning(v1alpha1.PhaseActive, "", false)
+	declared.Peers, declared.Removals[0].Status = story().Peers, v1alpha1.PeerRemovalStatus{}
 
 	for name, s := range map[string]*inventory.State{
 		"overview-well":         story(),
 		"overview-empty":        {Namespace: "selvage-system"},
+		"overview-declared":     declared,
 		"overview-fencing":      burning(v1alpha1.PhaseFencing, leaseWait, false),
 		"overview-stalled":      burning(v1alpha1.PhaseFencing, "heir host1 is not Ready: its lease was sealed; start its agent, or cancel and name another heir", true),
 		"overview-transferring": burning(v1alpha1.PhaseTransferring, "", false),

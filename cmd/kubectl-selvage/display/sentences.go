@@ -126,7 +126,7 @@ func Hint(r *inventory.Removal) string {
 	case r.Stalled:
 		return "needs you: see the message; to give it up: " + giveUp(r)
 	case r.Phase == v1alpha1.RemovalPending:
-		return "the controller has not taken it up: is it running? (kubectl selvage status)"
+		return "goes on once a controller takes it up; if none does for a minute: kubectl selvage doctor"
 	case r.AssertDown || !r.Declared:
 		return "goes on by itself"
 	}
