@@ -185,7 +185,7 @@ function drawOwners(pool) {
   el("span", { class: "muted" }, `${plural(o.ranges, "range")}, ${count(o.addresses)} addresses, ${count(o.used)} in use`),
   el("b", {}, share(o.share)))));
   if (pool && pool.others) lines.push(el("li", { class: "muted rest" }, `and ${plural(pool.others, "other")}`));
-  if (pool) lines.push(el("li", { class: "rest" }, swatch("", -4), el("span", { class: "name" }, "free"), el("b", {}, percent(pool.free, pool.total))));
+  if (pool) lines.push(el("li", { class: "rest" }, swatch("", -3), el("span", { class: "name" }, "free"), el("b", {}, percent(pool.free, pool.total))));
   byId("owners").replaceChildren(...lines);
   text(byId("signs"), ["Outside: who owns it. Inside: how full it is.", ...(pool ? pool.signs : []).map((s) => `${s.sign} ${s.means}.`)].join(" "));
 }
