@@ -159,7 +159,12 @@ type access struct {
 }
 
 // Read is membership.Disk.Read.
-func (a access) Read() ([]byte, error) { return a.data, nil }
+func (a access) Read() ([]byte, error) {
+	if a.p.w.Mutation == ForgetFences {
+		return withoutFences(a.data), nil
+	}
+	return a.data, nil
+}
 
 // Replace is membership.Disk.Replace.
 func (a access) Replace(data []byte) error {
@@ -168,8 +173,6 @@ func (a access) Replace(data []byte) error {
 		return errStopped
 	case a.full && a.p.random.IntN(2) == 0:
 		return errFull
-	case a.p.w.Mutation == ForgetFences:
-		data = withoutFences(data)
 	}
 	a.set(data)
 	a.p.w.checks.dirty = true

@@ -12,7 +12,7 @@ import (
 // killedWithin is how many histories each mutation may survive at most.
 var killedWithin = map[sim.Mutation]uint64{
 	sim.Blind: 30, sim.DeleteByName: 100, sim.TrustWatches: 500, sim.SlowClock: 30,
-	sim.SleepyClock: 100, sim.HearAll: 150, sim.ForgetFences: 60, sim.LeaveUp: 30, sim.TrustCaches: 500,
+	sim.SleepyClock: 100, sim.HearAll: 30, sim.ForgetFences: 30, sim.LeaveUp: 30, sim.TrustCaches: 500,
 }
 
 // scarce are those that take claims that overlap, or a late delete that finds
