@@ -32,7 +32,7 @@ const (
 	LeaveUp Mutation = "LeaveUp"
 	// HearAll: agents never stop hearing anybody.
 	HearAll Mutation = "HearAll"
-	// ForgetFences: the disk forgets which incarnations were fenced.
+	// ForgetFences: who reads the disk is not told which incarnations were fenced.
 	ForgetFences Mutation = "ForgetFences"
 )
 
@@ -54,7 +54,8 @@ func (m Mutation) clock(p *process) membership.Clock {
 	return clock{p, p.elapsed}
 }
 
-// withoutFences is a record that says nothing of removals.
+// withoutFences is a record that says nothing of removals. The checks go on
+// reading what there is.
 func withoutFences(data []byte) []byte {
 	record, err := membership.ParseRecord(data)
 	if err != nil {
