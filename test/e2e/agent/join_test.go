@@ -13,12 +13,7 @@ import (
 
 // Two nodes join, are granted ranges, and their pods talk.
 func TestJoinAndServe(t *testing.T) {
-	s := newStage(t)
-	a, b := newMachine(t), newMachine(t)
-	s.join(a)
-	s.join(b)
-	x, y := a.awaitPod(), b.awaitPod()
-	eventually(t, "pods to reach each other", func() error { return x.reaches(y) })
+	_, a, _, x, y := talking(t)
 	eventually(t, "pods to reach each other", func() error { return y.reaches(x) })
 	if err := a.status(); err != nil {
 		t.Error(err)

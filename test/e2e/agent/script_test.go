@@ -43,6 +43,18 @@ func newStage(t *testing.T) *stage {
 	return s
 }
 
+// talking is a stage on which two machines have joined, a pod runs on each, and
+// the first pod reaches the second.
+func talking(t *testing.T) (s *stage, a, b *machine, x, y *pod) {
+	t.Helper()
+	s, a, b = newStage(t), newMachine(t), newMachine(t)
+	s.join(a)
+	s.join(b)
+	x, y = a.awaitPod(), b.awaitPod()
+	eventually(t, "pods to reach each other", func() error { return x.reaches(y) })
+	return s, a, b, x, y
+}
+
 func (s *stage) must(err error) {
 	s.t.Helper()
 	if err != nil {

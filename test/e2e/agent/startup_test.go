@@ -23,12 +23,8 @@ import (
 // Stopped, or killed, and started again: same ranges, same addresses, nothing
 // interrupted.
 func TestStartup_Resume(t *testing.T) {
-	s := newStage(t)
-	a, b := newMachine(t), newMachine(t)
-	before, _ := s.join(a)
-	s.join(b)
-	x, y := a.awaitPod(), b.awaitPod()
-	eventually(t, "pods to reach each other", func() error { return x.reaches(y) })
+	s, a, b, x, y := talking(t)
+	before := s.peer(a.node)
 	pings, err := x.StartPing(y.addr, pingEvery)
 	s.must(err)
 	for _, end := range []func(){a.stop, a.kill, b.kill, b.stop} {
@@ -97,12 +93,7 @@ func TestStartup_Suspended(t *testing.T) {
 // Cordoned and drained: what DaemonSets and static pods have left is cut off;
 // a cancel puts it back.
 func TestStartup_SuspendedCutOff(t *testing.T) {
-	s := newStage(t)
-	a, b := newMachine(t), newMachine(t)
-	s.join(a)
-	s.join(b)
-	x, y := a.awaitPod(), b.awaitPod()
-	eventually(t, "pods to reach each other", func() error { return x.reaches(y) })
+	s, a, _, x, y := talking(t)
 	s.declare(a.node)
 	a.awaitRow(membership.Suspended)
 	removed := s.changePeer(a.node, false, func(p *v1alpha1.Peer) { p.Spec.Removal.CutOff = true })
@@ -314,12 +305,7 @@ func TestStartup_ContendCloned(t *testing.T) {
 // The API server is away when the agent starts: pods keep their network,
 // nothing is allocated before it has been seen.
 func TestStartup_Unreachable(t *testing.T) {
-	s := newStage(t)
-	a, b := newMachine(t), newMachine(t)
-	s.join(a)
-	s.join(b)
-	x, y := a.awaitPod(), b.awaitPod()
-	eventually(t, "pods to reach each other", func() error { return x.reaches(y) })
+	s, a, _, x, y := talking(t)
 	a.kill()
 	a.api.Cut()
 	a.start()

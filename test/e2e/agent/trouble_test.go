@@ -28,12 +28,7 @@ import (
 // The API server hangs, then is killed: pods keep talking, ADD works until the
 // lease runs out and then fails with a reason; afterwards all goes on.
 func TestTrouble_APIServerDown(t *testing.T) {
-	s := newStage(t)
-	a, b := newMachine(t), newMachine(t)
-	s.join(a)
-	s.join(b)
-	x, y := a.awaitPod(), b.awaitPod()
-	eventually(t, "pods to reach each other", func() error { return x.reaches(y) })
+	s, a, _, x, y := talking(t)
 	pings, err := x.StartPing(y.addr, pingEvery)
 	s.must(err)
 	s.must(plane.APIServer.Signal(syscall.SIGSTOP))
@@ -205,12 +200,7 @@ func TestTrouble_AnothersName(t *testing.T) {
 // The CRDs are deleted by mistake: nothing is cut off, and nothing is lost on
 // disk; with the objects gone the agents wait.
 func TestTrouble_CRDsDeleted(t *testing.T) {
-	s := newStage(t)
-	a, b := newMachine(t), newMachine(t)
-	s.join(a)
-	s.join(b)
-	x, y := a.awaitPod(), b.awaitPod()
-	eventually(t, "pods to reach each other", func() error { return x.reaches(y) })
+	s, a, b, x, y := talking(t)
 	pings, err := x.StartPing(y.addr, pingEvery)
 	s.must(err)
 	t.Cleanup(func() {
@@ -283,12 +273,8 @@ func TestTrouble_EpochFell(t *testing.T) {
 
 // A survivor cuts a removed peer off, and then says so on its Lease, at once.
 func TestTrouble_CutOffIsReported(t *testing.T) {
-	s := newStage(t)
-	a, b := newMachine(t), newMachine(t)
-	dying, _ := s.join(a)
-	s.join(b)
-	x, y := a.awaitPod(), b.awaitPod()
-	eventually(t, "pods to reach each other", func() error { return x.reaches(y) })
+	s, a, b, x, y := talking(t)
+	dying := s.peer(a.node)
 	a.kill()
 	s.declare(a.node)
 	s.must(y.reaches(x)) // Fencing cuts nobody off
@@ -308,12 +294,8 @@ func TestTrouble_CutOffIsReported(t *testing.T) {
 
 // A finalizer is stripped: an owner that no Peer is gets cut off, and reported.
 func TestTrouble_FinalizerStripped(t *testing.T) {
-	s := newStage(t)
-	a, b := newMachine(t), newMachine(t)
-	lost, _ := s.join(a)
-	s.join(b)
-	x, y := a.awaitPod(), b.awaitPod()
-	eventually(t, "pods to reach each other", func() error { return x.reaches(y) })
+	s, a, b, x, y := talking(t)
+	lost := s.peer(a.node)
 	a.kill()
 	s.must(s.erase(t.Context(), a.node))
 	s.awaitCutOff(b.node, string(lost.UID))
