@@ -23,8 +23,8 @@ type version struct {
 	name, source, bin string
 }
 
-// errNoHistory answers "is the baseline's commit missing here?".
-var errNoHistory = errors.New("it is not in this clone's history")
+// errNoHistory answers "does this clone lack what came before?".
+var errNoHistory = errors.New("it is not in this clone, which is shallow, or no clone at all")
 
 var fullCommit = regexp.MustCompile(`^[0-9a-f]{40}$`)
 
@@ -54,6 +54,9 @@ func baseline(path string) (string, error) {
 // extract unpacks a commit's tree into a folder.
 func extract(ctx context.Context, repository, commit, into string) error {
 	if err := run(ctx, repository, "git", "cat-file", "-e", commit+"^{commit}"); err != nil {
+		if whole(ctx, repository) {
+			return fmt.Errorf("there is no commit %s in the whole history: name another in testdata/baseline", commit)
+		}
 		return fmt.Errorf("commit %s: %w", commit, errNoHistory)
 	}
 	archive := filepath.Join(into, "..", "archive-"+commit+".tar")
@@ -62,6 +65,14 @@ func extract(ctx context.Context, repository, commit, into string) error {
 		return err
 	}
 	return run(ctx, into, "tar", "-xf", archive)
+}
+
+// whole says whether this is a clone with all its history.
+func whole(ctx context.Context, repository string) bool {
+	cmd := exec.CommandContext(ctx, "git", "rev-parse", "--is-shallow-repository")
+	cmd.Dir = repository
+	said, err := cmd.Output()
+	return err == nil && strings.TrimSpace(string(said)) == "false"
 }
 
 // build builds a source tree's programs.

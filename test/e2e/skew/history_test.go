@@ -35,10 +35,18 @@ func TestBaseline(t *testing.T) {
 	}
 }
 
-// TestNoHistory: without the commit nothing can be tested, which is no failure
+// TestNoHistory: in a shallow clone nothing can be tested, which is no failure
 // unless it is said to be; anything else is.
 func TestNoHistory(t *testing.T) {
-	absent := extract(t.Context(), current.source, strings.Repeat("0", 40), t.TempDir())
+	none := strings.Repeat("0", 40)
+	if err := extract(t.Context(), current.source, none, t.TempDir()); err == nil || errors.Is(err, errNoHistory) {
+		t.Fatalf("in a whole clone: %v", err)
+	}
+	shallow := filepath.Join(t.TempDir(), "shallow")
+	if err := run(t.Context(), current.source, "git", "clone", "--quiet", "--depth=1", "file://"+current.source, shallow); err != nil {
+		t.Fatal(err)
+	}
+	absent := extract(t.Context(), shallow, none, t.TempDir())
 	if !errors.Is(absent, errNoHistory) {
 		t.Fatal(absent)
 	}
