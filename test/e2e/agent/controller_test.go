@@ -19,6 +19,7 @@ import (
 	"github.com/selvage-net/selvage/api/v1alpha1"
 	"github.com/selvage-net/selvage/hack/cluster/processes"
 	"github.com/selvage-net/selvage/node-agent/membership"
+	"github.com/selvage-net/selvage/test/e2e/await"
 )
 
 // startController runs the real controller instead of the script, and returns
@@ -75,7 +76,7 @@ func TestWithController(t *testing.T) {
 	}
 	x, y, z := a.awaitPod(), b.awaitPod(), c.awaitPod()
 	for _, pair := range [][2]*pod{{x, y}, {y, z}, {z, x}} {
-		eventually(t, "pods to reach each other", func() error { return pair[0].reaches(pair[1]) })
+		await.Until(t, "pods to reach each other", func() error { return pair[0].reaches(pair[1]) })
 	}
 
 	told.moment("all serve", `selvage_peers{phase="Active"} 3`, `selvage_pool_exhausted{pool="default"} 0`, serving)
@@ -95,7 +96,7 @@ func TestWithController(t *testing.T) {
 	s.must(c.Heal()) // and is back, with its stale pod
 	c.start()
 	c.awaitRow(membership.DeclaredOut, "kubectl delete peerremoval")
-	eventually(t, "the stale pod to be cut off", z.isCutOff)
+	await.Until(t, "the stale pod to be cut off", z.isCutOff)
 	if _, err := c.tryPod(); !errors.Is(err, errRefused) {
 		t.Errorf("a pod on a node that is out: %v", err)
 	}
@@ -105,7 +106,7 @@ func TestWithController(t *testing.T) {
 	if again := s.peer(c.node); again.UID == lost.UID {
 		t.Error("it is the same incarnation")
 	}
-	eventually(t, "pods to reach each other", func() error { return x.reaches(z2) })
+	await.Until(t, "pods to reach each other", func() error { return x.reaches(z2) })
 
 	// Leaving waits for the pod; it is cancelled, then said again and forced.
 	member := s.peer(b.node)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/selvage-net/selvage/api/v1alpha1"
 	"github.com/selvage-net/selvage/node-agent/membership"
+	"github.com/selvage-net/selvage/test/e2e/await"
 )
 
 // smallDisk puts the machine's state on a file system of its own.
@@ -69,7 +70,7 @@ func TestDisk_Full(t *testing.T) {
 	x := a.awaitPod()
 	release := a.fill()
 	fresh := s.grant(p)
-	eventually(t, "the remedy in the log", func() error { return a.logs("no space left on device", "df -h "+a.disk) })
+	await.Until(t, "the remedy in the log", func() error { return a.logs("no space left on device", "df -h "+a.disk) })
 	a.newPod() // from what is on disk already
 	if epoch := s.rangeNow(fresh).Status.ObservedEpoch; epoch != 0 {
 		t.Errorf("a range that is not on disk was taken on: epoch %d", epoch)
@@ -100,7 +101,7 @@ func TestDisk_ReadOnly(t *testing.T) {
 	s.must(unix.Mount("", a.disk, "", unix.MS_REMOUNT|unix.MS_RDONLY, "size=64k"))
 	s.declare(a.node)
 	a.awaitRow(membership.Suspended)
-	eventually(t, "the remedy in the log", func() error { return a.logs("read-only file system", "remount,rw") })
+	await.Until(t, "the remedy in the log", func() error { return a.logs("read-only file system", "remount,rw") })
 	if fenced := s.peer(a.node).Status.Agent.Fenced; fenced != nil {
 		t.Errorf("acknowledged without a disk: %+v", fenced)
 	}

@@ -30,6 +30,7 @@ import (
 	"github.com/selvage-net/selvage/hack/cluster/hosts"
 	"github.com/selvage-net/selvage/hack/cluster/processes"
 	"github.com/selvage-net/selvage/node-agent/membership"
+	"github.com/selvage-net/selvage/test/e2e/await"
 )
 
 // machine is a host with its disk, and the agent that runs on it.
@@ -194,7 +195,7 @@ func (m *machine) progress() (membership.Progress, error) {
 func (m *machine) awaitRow(row membership.Row, words ...string) membership.Progress {
 	m.t.Helper()
 	var p membership.Progress
-	eventually(m.t, fmt.Sprintf("%s to be in row %s", m.node, row), func() error {
+	await.Until(m.t, fmt.Sprintf("%s to be in row %s", m.node, row), func() error {
 		var err error
 		if p, err = m.progress(); err != nil {
 			return err
@@ -215,7 +216,7 @@ func (m *machine) awaitRow(row membership.Row, words ...string) membership.Progr
 // awaitServing waits until the agent allocates.
 func (m *machine) awaitServing() {
 	m.t.Helper()
-	eventually(m.t, m.node+" to serve", func() error {
+	await.Until(m.t, m.node+" to serve", func() error {
 		p, err := m.progress()
 		if err == nil && (p.Refused != "" || p.Row != membership.Resume.String()) {
 			err = fmt.Errorf("%+v", p)
@@ -277,7 +278,7 @@ func (m *machine) serves() error {
 // awaitOwns waits until the agent has taken a range on.
 func (m *machine) awaitOwns(s *stage, r *v1alpha1.AddressRange) {
 	m.t.Helper()
-	eventually(m.t, m.node+" to take "+r.Name+" on", func() error {
+	await.Until(m.t, m.node+" to take "+r.Name+" on", func() error {
 		if err := hand.Get(m.t.Context(), client.ObjectKeyFromObject(r), r); err != nil {
 			return err
 		}

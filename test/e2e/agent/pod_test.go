@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/selvage-net/selvage/hack/cluster/hosts"
+	"github.com/selvage-net/selvage/test/e2e/await"
 )
 
 // pod is a sandbox, as the container runtime makes one.
@@ -57,7 +58,7 @@ func (m *machine) newPod() *pod {
 func (m *machine) awaitPod() *pod {
 	m.t.Helper()
 	var p *pod
-	eventually(m.t, "a pod on "+m.node, func() (err error) {
+	await.Until(m.t, "a pod on "+m.node, func() (err error) {
 		p, err = m.tryPod()
 		return err
 	})

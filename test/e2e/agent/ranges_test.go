@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/selvage-net/selvage/api/v1alpha1"
+	"github.com/selvage-net/selvage/test/e2e/await"
 )
 
 // An allocation makes no API call: none while the API server is stopped, and
@@ -77,7 +78,7 @@ func TestRanges_GiveBack(t *testing.T) {
 		t.Errorf("promised %+v while %s is held", sealed, upper.addr)
 	}
 	upper.del()
-	eventually(t, "the promise", func() error {
+	await.Until(t, "the promise", func() error {
 		if sealed := s.rangeNow(r).Status.Sealed; sealed == nil || sealed.Keep != half || sealed.Epoch != r.Spec.Epoch {
 			return fmt.Errorf("%+v", sealed)
 		}
@@ -102,7 +103,7 @@ func (s *stage) giveAllBack(a *machine, p *v1alpha1.Peer, r *v1alpha1.AddressRan
 	spare := s.grant(p)
 	a.awaitOwns(s, spare)
 	s.ask(spare, &none)
-	eventually(t, "the promise of all of it", func() error {
+	await.Until(t, "the promise of all of it", func() error {
 		if sealed := s.rangeNow(spare).Status.Sealed; sealed == nil || sealed.Keep != "" {
 			return fmt.Errorf("%+v", sealed)
 		}
@@ -175,7 +176,7 @@ func (m *machine) links() string {
 func (m *machine) hostAddress() netip.Addr {
 	m.t.Helper()
 	var found netip.Addr
-	eventually(m.t, m.node+" to have an address of its own", func() error {
+	await.Until(m.t, m.node+" to have an address of its own", func() error {
 		out, err := exec.Command("nsenter", "--net="+m.NetNS, "ip", "-j", "-4", "addr", "show", "dev", "selvage0").Output()
 		if err != nil {
 			return err

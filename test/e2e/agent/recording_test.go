@@ -16,6 +16,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/selvage-net/selvage/test/e2e/await"
 )
 
 // record writes down what the programs serve in TestWithController: what
@@ -52,7 +54,7 @@ var recorded = regexp.MustCompile(`^(# (HELP|TYPE) )?(selvage_|controller_runtim
 func (r *recorder) moment(name string, words ...string) {
 	r.t.Helper()
 	var served string
-	eventually(r.t, "the controller's metrics to show "+name, func() (err error) {
+	await.Until(r.t, "the controller's metrics to show "+name, func() (err error) {
 		if served, err = scrape("http://" + r.controller + "/metrics"); err != nil {
 			return err
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/selvage-net/selvage/api/v1alpha1"
 	"github.com/selvage-net/selvage/node-agent/membership"
+	"github.com/selvage-net/selvage/test/e2e/await"
 )
 
 // reset runs the command, with the controller's part played beside it, and
@@ -67,7 +68,7 @@ func TestReset_WithAgent(t *testing.T) {
 		t.Errorf("it said:\n%s", out)
 	}
 	b.awaitOwns(s, r)
-	eventually(t, "the pod to be cut off", x.isCutOff)
+	await.Until(t, "the pod to be cut off", x.isCutOff)
 	if err := a.status(); err == nil {
 		t.Error("STATUS succeeds on a node that has left")
 	}

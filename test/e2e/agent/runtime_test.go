@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/selvage-net/selvage/node-agent/membership"
+	"github.com/selvage-net/selvage/test/e2e/await"
 )
 
 // runtimeServer is a container runtime as far as stopping a sandbox goes: it
@@ -80,7 +81,7 @@ func (m *machine) serveRuntime(pods ...*pod) *runtimeServer {
 // awaitStopped waits until all pods of the runtime but so many are stopped.
 func (r *runtimeServer) awaitStopped(t *testing.T, left int) {
 	t.Helper()
-	eventually(t, "stale pods to be stopped", func() error {
+	await.Until(t, "stale pods to be stopped", func() error {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		if len(r.pods) != left || len(r.strange) > 0 {
@@ -99,7 +100,7 @@ func (s *stage) awaitNodeEvent(m *machine, reason string, words ...string) {
 // awaitEvent is the same for any object; with a uid, the Event is to have that.
 func (s *stage) awaitEvent(kind, name, uid, reason string, words ...string) {
 	s.t.Helper()
-	eventually(s.t, "the Event "+reason, func() error {
+	await.Until(s.t, "the Event "+reason, func() error {
 		var events corev1.EventList
 		if err := admin.List(s.t.Context(), &events, client.InNamespace("default")); err != nil {
 			return err
@@ -134,7 +135,7 @@ func TestRuntime_StalePodsAreStopped(t *testing.T) {
 	gone := s.transfer(a.node)
 	a.awaitRow(membership.Fenced)
 	r.awaitStopped(t, 0)
-	eventually(t, "no interface to be left", func() error {
+	await.Until(t, "no interface to be left", func() error {
 		if links := a.links(); strings.Contains(links, x.id) || strings.Contains(links, y.id) {
 			return fmt.Errorf("%s", links)
 		}
@@ -174,7 +175,7 @@ func TestRuntime_ComesLate(t *testing.T) {
 	s.declare(a.node)
 	gone := s.transfer(a.node)
 	a.awaitRow(membership.Fenced)
-	eventually(t, "the stale pod to be cut off", x.isCutOff)
+	await.Until(t, "the stale pod to be cut off", x.isCutOff)
 	s.awaitNodeEvent(a, "StalePodsNotStopped", "without a network", "cri.sock", x.id)
 	s.finish(gone, nil)
 	s.must(s.erase(t.Context(), a.node))

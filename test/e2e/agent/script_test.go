@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/selvage-net/selvage/api/v1alpha1"
+	"github.com/selvage-net/selvage/test/e2e/await"
 )
 
 var zeroGrace = client.GracePeriodSeconds(0)
@@ -51,7 +52,7 @@ func talking(t *testing.T) (s *stage, a, b *machine, x, y *pod) {
 	s.join(a)
 	s.join(b)
 	x, y = a.awaitPod(), b.awaitPod()
-	eventually(t, "pods to reach each other", func() error { return x.reaches(y) })
+	await.Until(t, "pods to reach each other", func() error { return x.reaches(y) })
 	return s, a, b, x, y
 }
 
@@ -137,7 +138,7 @@ func (s *stage) peer(name string) *v1alpha1.Peer {
 func (s *stage) awaitPeer(name, what string, condition func(*v1alpha1.Peer) bool) *v1alpha1.Peer {
 	s.t.Helper()
 	p := &v1alpha1.Peer{}
-	eventually(s.t, name+": "+what, func() error {
+	await.Until(s.t, name+": "+what, func() error {
 		*p = v1alpha1.Peer{}
 		if err := hand.Get(s.t.Context(), client.ObjectKey{Name: name}, p); err != nil {
 			return err
@@ -237,7 +238,7 @@ func (s *stage) holdLease(name, holder string) {
 // awaitCutOff waits until a peer reports an incarnation as cut off.
 func (s *stage) awaitCutOff(name, uid string) {
 	s.t.Helper()
-	eventually(s.t, name+" to report a cut-off", func() error {
+	await.Until(s.t, name+" to report a cut-off", func() error {
 		l := s.lease(name)
 		if l == nil || !slices.Contains(strings.Split(l.Annotations[v1alpha1.CutOffAnnotation], ","), uid) {
 			return fmt.Errorf("its Lease: %+v", l)
@@ -285,7 +286,7 @@ func (s *stage) join(m *machine) (*v1alpha1.Peer, *v1alpha1.AddressRange) {
 	p := s.admit(m)
 	r := s.grant(p)
 	m.awaitServing()
-	eventually(s.t, m.node+" to report its range", func() error {
+	await.Until(s.t, m.node+" to report its range", func() error {
 		if err := hand.Get(s.t.Context(), client.ObjectKeyFromObject(r), r); err != nil || r.Status.ObservedEpoch != r.Spec.Epoch {
 			return fmt.Errorf("%+v %w", r.Status, err)
 		}

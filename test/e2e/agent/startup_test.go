@@ -16,6 +16,7 @@ import (
 
 	"github.com/selvage-net/selvage/api/v1alpha1"
 	"github.com/selvage-net/selvage/node-agent/membership"
+	"github.com/selvage-net/selvage/test/e2e/await"
 )
 
 // The rows of the start-up table, one test each.
@@ -37,7 +38,7 @@ func TestStartup_Resume(t *testing.T) {
 		a.awaitServing()
 		b.awaitServing()
 	}
-	if counts := pings.Stop(patience); counts.Lost() != 0 {
+	if counts := pings.Stop(await.Limit); counts.Lost() != 0 {
 		t.Errorf("%d of %d packets were lost", counts.Lost(), counts.Sent)
 	}
 	if after := s.peer(a.node); after.UID != before.UID || after.Spec.InstanceID != before.Spec.InstanceID {
@@ -100,13 +101,13 @@ func TestStartup_SuspendedCutOff(t *testing.T) {
 	s.awaitPeer(a.node, "an acknowledgement", func(p *v1alpha1.Peer) bool {
 		return p.Status.Agent.Fenced != nil && p.Status.Agent.Fenced.Generation == removed.Generation
 	})
-	eventually(t, "the stale pod to be cut off", x.isCutOff)
+	await.Until(t, "the stale pod to be cut off", x.isCutOff)
 	a.kill() // what was cut off is put back by the next agent, too
 	s.cancel(a.node)
 	a.start()
 	a.awaitServing()
-	eventually(t, "the link to be up again", x.isUp)
-	eventually(t, "pods to reach each other again", func() error { return y.reaches(x) })
+	await.Until(t, "the link to be up again", x.isUp)
+	await.Until(t, "pods to reach each other again", func() error { return y.reaches(x) })
 }
 
 // Transferring or Removed: marked, cut off, acknowledged, nothing served until
@@ -129,7 +130,7 @@ func TestStartup_Fenced(t *testing.T) {
 
 	a.start() // the removed peer returns, with its stale pod
 	a.awaitRow(membership.Fenced)
-	eventually(t, "the stale pod to be cut off", x.isCutOff)
+	await.Until(t, "the stale pod to be cut off", x.isCutOff)
 	if _, err := a.tryPod(); err == nil {
 		t.Error("a fenced peer gave an address")
 	}
@@ -150,7 +151,7 @@ func TestStartup_Fenced(t *testing.T) {
 	}
 	s.grant(after)
 	a.awaitServing()
-	eventually(t, "a pod with an address of its own", func() error {
+	await.Until(t, "a pod with an address of its own", func() error {
 		p, err := a.tryPod()
 		if err == nil && p.addr == x.addr {
 			t.Fatalf("%s is the heir's", p.addr)
@@ -171,7 +172,7 @@ func TestStartup_DeclaredOut(t *testing.T) {
 	if err := a.status(); err == nil {
 		t.Error("STATUS succeeds on a node that is out")
 	}
-	throughout(t, leaseTime/2, "no Peer is made", func() error {
+	await.Throughout(t, leaseTime/2, "no Peer is made", func() error {
 		var peers v1alpha1.PeerList
 		if err := hand.List(t.Context(), &peers); err != nil || len(peers.Items) > 0 {
 			return fmt.Errorf("%d Peers, %w", len(peers.Items), err)
@@ -198,7 +199,7 @@ func TestStartup_Scratch(t *testing.T) {
 	s.own(t.Context(), r, nil)
 	a.start()
 	after := s.admit(a)
-	eventually(t, "the stale pod to be cut off", x.isCutOff)
+	await.Until(t, "the stale pod to be cut off", x.isCutOff)
 	if after.UID == before.UID || after.Spec.InstanceID == before.Spec.InstanceID {
 		t.Errorf("not from scratch: %s/%s", after.UID, after.Spec.InstanceID)
 	}
@@ -221,7 +222,7 @@ func TestStartup_StateRegressed(t *testing.T) {
 	_, r := s.join(a)
 	other, _ := s.join(b)
 	x, y := a.awaitPod(), b.awaitPod()
-	eventually(t, "pods to reach each other", func() error { return x.reaches(y) })
+	await.Until(t, "pods to reach each other", func() error { return x.reaches(y) })
 	s.must(s.erase(t.Context(), a.node)) // the finalizer is stripped by hand
 	for _, again := range []bool{false, true} {
 		if again {
@@ -238,7 +239,7 @@ func TestStartup_StateRegressed(t *testing.T) {
 		}
 	}
 	s.own(t.Context(), r, other) // the orphan rule
-	eventually(t, "the stale pod to be cut off", x.isCutOff)
+	await.Until(t, "the stale pod to be cut off", x.isCutOff)
 	fresh := s.admit(a)
 	if a.record().PeerUID != string(fresh.UID) {
 		t.Errorf("%+v", a.record())
@@ -273,7 +274,7 @@ func TestStartup_ContendReimaged(t *testing.T) {
 	_ = r
 	s.grant(s.admit(a))
 	a.awaitServing()
-	eventually(t, "the stale pod to be cut off", x.isCutOff)
+	await.Until(t, "the stale pod to be cut off", x.isCutOff)
 }
 
 // A disk is copied to a second machine that goes by the same name: the copy
@@ -295,7 +296,7 @@ func TestStartup_ContendCloned(t *testing.T) {
 	if instance := clone.record().InstanceID; instance == before.Spec.InstanceID {
 		t.Error("the clone still goes by the original's instanceID")
 	}
-	throughout(t, leaseTime, "the original serves", a.serves)
+	await.Throughout(t, leaseTime, "the original serves", a.serves)
 	a.newPod()
 	if agent := s.peer(a.node).Status.Agent; agent.Contender != clone.record().InstanceID {
 		t.Errorf("the original has wiped the contender away: %+v", agent)

@@ -34,8 +34,6 @@ const (
 	// leaseSeconds is short, so that tests can sit it out.
 	leaseSeconds = 5
 	leaseTime    = leaseSeconds * time.Second
-	// patience is for what happens by itself: machines may be slow.
-	patience = 60 * time.Second
 )
 
 // What all tests share.
@@ -130,38 +128,5 @@ func tearDown() {
 	}
 	if programs != "" {
 		_ = os.RemoveAll(programs)
-	}
-}
-
-// eventually waits until the condition holds, and fails with what it lacked.
-func eventually(t *testing.T, what string, condition func() error) {
-	t.Helper()
-	deadline := time.Now().Add(patience)
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := condition()
-		if err == nil {
-			if took := patience - time.Until(deadline); took > 3*time.Second {
-				t.Logf("after %s: %s", took.Round(time.Second/10), what)
-			}
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("waited %s for: %s: %v", patience, what, err)
-		}
-		<-tick.C
-	}
-}
-
-// throughout fails if the condition breaks within that time.
-func throughout(t *testing.T, span time.Duration, what string, condition func() error) {
-	t.Helper()
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(span); time.Now().Before(end); <-tick.C {
-		if err := condition(); err != nil {
-			t.Fatalf("not so throughout %s: %s: %v", span, what, err)
-		}
 	}
 }

@@ -21,6 +21,7 @@ import (
 
 	"github.com/selvage-net/selvage/api/v1alpha1"
 	"github.com/selvage-net/selvage/node-agent/membership"
+	"github.com/selvage-net/selvage/test/e2e/await"
 )
 
 // What else can go wrong, as far as it concerns an agent.
@@ -39,7 +40,7 @@ func TestTrouble_APIServerDown(t *testing.T) {
 			t.Errorf("ADD %s after the API server hung: %v", time.Since(down), err)
 		}
 	}
-	eventually(t, "the lease to run out", func() error {
+	await.Until(t, "the lease to run out", func() error {
 		p, err := a.tryPod()
 		if err == nil {
 			return fmt.Errorf("%s was given", p.addr)
@@ -60,7 +61,7 @@ func TestTrouble_APIServerDown(t *testing.T) {
 	s.must(plane.APIServer.Start(t.Context()))
 	a.awaitServing()
 	a.newPod()
-	if counts := pings.Stop(patience); counts.Lost() != 0 {
+	if counts := pings.Stop(await.Limit); counts.Lost() != 0 {
 		t.Errorf("%d of %d packets were lost", counts.Lost(), counts.Sent)
 	}
 }
@@ -75,7 +76,7 @@ func TestTrouble_SuspendedMachine(t *testing.T) {
 	a.signal(syscall.SIGSTOP)
 	version := ""
 	var since time.Time
-	eventually(t, "the lease to be unchanged for its duration", func() error {
+	await.Until(t, "the lease to be unchanged for its duration", func() error {
 		if l := s.lease(a.node); l.ResourceVersion != version {
 			version, since = l.ResourceVersion, time.Now()
 		}
@@ -105,7 +106,7 @@ func TestTrouble_LeaseTaken(t *testing.T) {
 	p, _ := s.join(a)
 	x := a.awaitPod()
 	s.holdLease(a.node, string(p.UID)+"/another")
-	eventually(t, "allocation to stop", func() error {
+	await.Until(t, "allocation to stop", func() error {
 		_, err := a.tryPod()
 		if err == nil || !strings.Contains(err.Error(), "Cloned") {
 			return fmt.Errorf("ADD: %w", err)
@@ -115,7 +116,7 @@ func TestTrouble_LeaseTaken(t *testing.T) {
 	s.awaitPeer(a.node, "Cloned in its report", func(p *v1alpha1.Peer) bool {
 		return strings.HasPrefix(p.Status.Agent.Suspended, "Cloned")
 	})
-	throughout(t, leaseTime, "the other keeps the lease", func() error {
+	await.Throughout(t, leaseTime, "the other keeps the lease", func() error {
 		if holder := *s.lease(a.node).Spec.HolderIdentity; !strings.HasSuffix(holder, "/another") {
 			return fmt.Errorf("holder %s", holder)
 		}
@@ -133,7 +134,7 @@ func TestTrouble_LeaseDeleted(t *testing.T) {
 	a := newMachine(t)
 	s.join(a)
 	s.must(admin.Delete(t.Context(), s.lease(a.node)))
-	eventually(t, "the lease to be back", func() error {
+	await.Until(t, "the lease to be back", func() error {
 		if s.lease(a.node) == nil {
 			return fmt.Errorf("there is none")
 		}
@@ -167,7 +168,7 @@ func TestTrouble_Renamed(t *testing.T) {
 	a.register()
 	a.start()
 	after := s.admit(a)
-	eventually(t, "the stale pod to be cut off", x.isCutOff)
+	await.Until(t, "the stale pod to be cut off", x.isCutOff)
 	if after.Spec.InstanceID == before.Spec.InstanceID || s.peer(before.Name).UID != before.UID {
 		t.Errorf("was %s, is %s", before.Spec.InstanceID, after.Spec.InstanceID)
 	}
@@ -216,14 +217,14 @@ func TestTrouble_CRDsDeleted(t *testing.T) {
 		// The finalizer holds the Peer, and is stripped by somebody in a hurry.
 		s.must(s.erase(t.Context(), m.node))
 	}
-	eventually(t, "the definitions to be gone", func() error {
+	await.Until(t, "the definitions to be gone", func() error {
 		err := hand.List(t.Context(), &v1alpha1.PeerList{})
 		if err == nil {
 			return fmt.Errorf("peers are still served")
 		}
 		return nil
 	})
-	eventually(t, "allocation to stop", func() error {
+	await.Until(t, "allocation to stop", func() error {
 		if a.serves() == nil {
 			return fmt.Errorf("it goes on")
 		}
@@ -232,8 +233,8 @@ func TestTrouble_CRDsDeleted(t *testing.T) {
 	a.kill() // one that starts now touches nothing either
 	a.start()
 	a.awaitRow(membership.Unreachable, "CRDs")
-	throughout(t, leaseTime, "pods talk", func() error { return x.reaches(y) })
-	if counts := pings.Stop(patience); counts.Lost() != 0 {
+	await.Throughout(t, leaseTime, "pods talk", func() error { return x.reaches(y) })
+	if counts := pings.Stop(await.Limit); counts.Lost() != 0 {
 		t.Errorf("%d of %d packets were lost", counts.Lost(), counts.Sent)
 	}
 	s.must(plane.Install(t.Context(), "../../../config/crd"))
@@ -320,7 +321,7 @@ func TestTrouble_TermIsEchoed(t *testing.T) {
 			err = admin.Update(t.Context(), l)
 		}
 		s.must(err)
-		eventually(t, "the term to be echoed", func() error {
+		await.Until(t, "the term to be echoed", func() error {
 			if term := s.lease(a.node).Annotations[v1alpha1.TermAnnotation]; term != holder {
 				return fmt.Errorf("it is %q", term)
 			}

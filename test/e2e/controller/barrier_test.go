@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/selvage-net/selvage/api/v1alpha1"
+	"github.com/selvage-net/selvage/test/e2e/await"
 )
 
 // A pod that carries an address of the removed peer keeps it reserved with the
@@ -42,7 +43,7 @@ func TestReservations(t *testing.T) {
 	if err := s.admin.Delete(t.Context(), pod, client.GracePeriodSeconds(0)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the reservation to be let go", func() error {
+	await.Until(t, "the reservation to be let go", func() error {
 		if got := reserved(); len(got) > 0 {
 			return fmt.Errorf("%+v", got)
 		}
@@ -59,7 +60,7 @@ func TestBarrierWaitsForSurvivors(t *testing.T) {
 	_, h2, _ := threeHosts(s, script{})
 	h2.set(func(s *script) { s.numb = true })
 	s.remove("host3", v1alpha1.PeerRemovalSpec{Heir: "host1"})
-	eventually(t, "the wait to name host2", func() error {
+	await.Until(t, "the wait to name host2", func() error {
 		p := s.peer("host3")
 		if p.Status.Phase != v1alpha1.PhaseTransferring {
 			return errors.New(s.explain("host3"))
@@ -87,7 +88,7 @@ func TestBarrierExemptsTheSilent(t *testing.T) {
 	silent.set(func(s *script) { s.dead = true })
 	s.remove("host3", v1alpha1.PeerRemovalSpec{Heir: "host1"})
 	s.awaitRemoved("host3")
-	eventually(t, "an Event that names the exempt peer", func() error {
+	await.Until(t, "an Event that names the exempt peer", func() error {
 		var events corev1.EventList
 		if err := s.admin.List(t.Context(), &events); err != nil {
 			return err

@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/selvage-net/selvage/api/v1alpha1"
+	"github.com/selvage-net/selvage/test/e2e/await"
 )
 
 func buildController(t *testing.T) string {
@@ -109,15 +110,15 @@ func TestProgram(t *testing.T) {
 	}
 	first := start(t, program, kubeconfig)
 	var led string
-	eventually(t, "a leader", func() (err error) { led, err = s.leader(); return err })
+	await.Until(t, "a leader", func() (err error) { led, err = s.leader(); return err })
 	second := start(t, program, kubeconfig)
 	for _, p := range []*process{first, second} {
 		for _, path := range []string{"/healthz", "/readyz"} {
-			eventually(t, path, func() error { _, err := fetch("http://" + p.health + path); return err })
+			await.Until(t, path, func() error { _, err := fetch("http://" + p.health + path); return err })
 		}
 	}
 	threeHosts(s, script{})
-	eventually(t, "metrics", func() error {
+	await.Until(t, "metrics", func() error {
 		text, err := fetch("http://" + first.metrics + "/metrics")
 		if err != nil {
 			return err

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/selvage-net/selvage/api/v1alpha1"
+	"github.com/selvage-net/selvage/test/e2e/await"
 )
 
 // fault lets n writes of a controller pass and then cuts it off for good:
@@ -126,7 +127,7 @@ func (s *stage) removeUnderFire(victim string, n int, writes map[string]bool) bo
 			n = 0
 		}
 		f, ctl := s.cutOff(n, after)
-		eventually(t, fmt.Sprintf("a fault at write %d, or the end", n), func() error {
+		await.Until(t, fmt.Sprintf("a fault at write %d, or the end", n), func() error {
 			if f.struck() {
 				return nil
 			}
@@ -140,7 +141,7 @@ func (s *stage) removeUnderFire(victim string, n int, writes map[string]bool) bo
 		}
 	}
 	last := runController(t, controllerOptions{config: quick()})
-	eventually(t, fmt.Sprintf("the last controller to finish (%v)", writes), func() error { return s.finished(victim) })
+	await.Until(t, fmt.Sprintf("the last controller to finish (%v)", writes), func() error { return s.finished(victim) })
 	last.stop()
 	if err := s.get(victim, r); err != nil || r.Status.Heir != "host1" || r.Status.Addresses != 4096 || r.Status.PeerUID != before.UID {
 		t.Errorf("write %d: %+v %v", n, r.Status, err)

@@ -29,6 +29,7 @@ import (
 	"github.com/selvage-net/selvage/controllers"
 	"github.com/selvage-net/selvage/controllers/ownership"
 	"github.com/selvage-net/selvage/hack/cluster/controlplane"
+	"github.com/selvage-net/selvage/test/e2e/await"
 )
 
 // quick is a configuration whose waits a test can sit out.
@@ -98,28 +99,6 @@ func runController(t *testing.T, o controllerOptions) *running {
 	})
 	t.Cleanup(r.stop)
 	return r
-}
-
-// eventually waits until the condition holds, and fails with what it lacked.
-func eventually(t *testing.T, what string, condition func() error) {
-	t.Helper()
-	deadline := time.Now().Add(patience)
-	tick := time.NewTicker(25 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := condition()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("waited %s for: %s: %v", patience, what, err)
-		}
-		select {
-		case <-t.Context().Done():
-			t.Fatalf("%s: %v", what, t.Context().Err())
-		case <-tick.C:
-		}
-	}
 }
 
 // stage is a cluster for one test: a fleet, and what is cleared away after it.
@@ -201,7 +180,7 @@ func (s *stage) owned(name string) (out []v1alpha1.AddressRange, addresses int64
 func (s *stage) awaitOwned(name string, ranges int) []v1alpha1.AddressRange {
 	s.t.Helper()
 	var out []v1alpha1.AddressRange
-	eventually(s.t, fmt.Sprintf("%s to own %d ranges", name, ranges), func() error {
+	await.Until(s.t, fmt.Sprintf("%s to own %d ranges", name, ranges), func() error {
 		var err error
 		if out, _, err = s.owned(name); err != nil {
 			return err
@@ -231,7 +210,7 @@ func (s *stage) explain(name string) string {
 func (s *stage) awaitRemoved(name string) *v1alpha1.PeerRemoval {
 	s.t.Helper()
 	var r v1alpha1.PeerRemoval
-	eventually(s.t, name+" to be removed", func() error {
+	await.Until(s.t, name+" to be removed", func() error {
 		if err := s.get(name, &r); err != nil {
 			return err
 		}
@@ -250,7 +229,7 @@ func (s *stage) strike() {
 		s.restart()
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), await.Limit)
 	defer cancel()
 	s.fleet.check()
 	ctl := runController(s.t, controllerOptions{config: quick()})
@@ -265,7 +244,7 @@ func (s *stage) strike() {
 // restart replaces a control plane that is no longer clean.
 func (s *stage) restart() {
 	plane.Stop()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*await.Limit)
 	defer cancel()
 	cp, err := controlplane.Start(ctx, controlplane.Options{Out: os.Stderr})
 	if err == nil {
@@ -294,7 +273,7 @@ func (s *stage) clear(ctx context.Context) error {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
-	return fmt.Errorf("after %s there is still %s", patience, left)
+	return fmt.Errorf("after %s there is still %s", await.Limit, left)
 }
 
 // clearOnce declares all that is to go, and says what is left.

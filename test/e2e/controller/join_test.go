@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/selvage-net/selvage/api/v1alpha1"
+	"github.com/selvage-net/selvage/test/e2e/await"
 )
 
 // conditionIs says what is missing for a condition to have a status.
@@ -28,7 +29,7 @@ func conditionIs(conditions []metav1.Condition, kind string, status metav1.Condi
 
 func (s *stage) awaitReady(name string) {
 	s.t.Helper()
-	eventually(s.t, "Peer "+name+" to be Ready", func() error {
+	await.Until(s.t, "Peer "+name+" to be Ready", func() error {
 		var p v1alpha1.Peer
 		if err := s.get(name, &p); err != nil {
 			return err
@@ -49,14 +50,14 @@ func TestJoinGrowAndColumns(t *testing.T) {
 	s.awaitOwned("host1", 1)
 	s.awaitOwned("host2", 1)
 	s.awaitOwned("host3", 2)
-	eventually(t, "the columns", func() error {
+	await.Until(t, "the columns", func() error {
 		p := s.peer("host3")
 		if p.Status.Ranges != 2 || p.Status.Addresses != 524288 || p.Status.Phase != v1alpha1.PhaseActive || p.Status.ObservedGeneration != p.Generation {
 			return fmt.Errorf("%+v", p.Status)
 		}
 		return conditionIs(p.Status.Conditions, v1alpha1.ConditionReady, metav1.ConditionTrue)
 	})
-	eventually(t, "the pool's counts", func() error {
+	await.Until(t, "the pool's counts", func() error {
 		var p v1alpha1.AddressPool
 		if err := s.get("default", &p); err != nil {
 			return err
@@ -114,7 +115,7 @@ func TestOverlappingPoolIsNotAccepted(t *testing.T) {
 	s := newStage(t)
 	runController(t, controllerOptions{config: quick()})
 	s.pool("default", "10.32.0.0/12", 14, 14)
-	eventually(t, "the first pool to be accepted", func() error {
+	await.Until(t, "the first pool to be accepted", func() error {
 		var p v1alpha1.AddressPool
 		if err := s.get("default", &p); err != nil {
 			return err
@@ -122,7 +123,7 @@ func TestOverlappingPoolIsNotAccepted(t *testing.T) {
 		return conditionIs(p.Status.Conditions, v1alpha1.ConditionAccepted, metav1.ConditionTrue)
 	})
 	s.pool("second", "10.40.0.0/16", 24, 24)
-	eventually(t, "the second pool to be refused by name", func() error {
+	await.Until(t, "the second pool to be refused by name", func() error {
 		var p v1alpha1.AddressPool
 		if err := s.get("second", &p); err != nil {
 			return err
@@ -145,7 +146,7 @@ func TestPoolDeletionWaits(t *testing.T) {
 	if err := s.admin.Delete(t.Context(), pool); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the pool to say what it waits for", func() error {
+	await.Until(t, "the pool to say what it waits for", func() error {
 		var p v1alpha1.AddressPool
 		if err := s.get("default", &p); err != nil {
 			return err
@@ -154,7 +155,7 @@ func TestPoolDeletionWaits(t *testing.T) {
 	})
 	s.remove("host1", v1alpha1.PeerRemovalSpec{})
 	s.awaitRemoved("host1")
-	eventually(t, "the pool to be gone", func() error {
+	await.Until(t, "the pool to be gone", func() error {
 		var p v1alpha1.AddressPool
 		if err := s.get("default", &p); !apierrors.IsNotFound(err) {
 			return fmt.Errorf("%+v %w", p.Status.Conditions, err)

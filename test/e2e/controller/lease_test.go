@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/selvage-net/selvage/api/v1alpha1"
+	"github.com/selvage-net/selvage/test/e2e/await"
 )
 
 func (s *stage) lease(name string) (*coordinationv1.Lease, error) {
@@ -43,7 +44,7 @@ func TestSpentLeasesAreDeleted(t *testing.T) {
 	if err := s.admin.Delete(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "host2"}}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the Peer to be gone", func() error { return isGone(s.get("host2", &v1alpha1.Peer{})) })
+	await.Until(t, "the Peer to be gone", func() error { return isGone(s.get("host2", &v1alpha1.Peer{})) })
 	sealed, err := s.lease("host2")
 	if err != nil || holderOf(sealed) != v1alpha1.SealedHolder {
 		t.Fatalf("the name is out, and its lease is %+v (%v)", sealed, err)
@@ -51,7 +52,7 @@ func TestSpentLeasesAreDeleted(t *testing.T) {
 	if err := s.admin.Delete(t.Context(), removal); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the Lease to be gone", func() error { _, err := s.lease("host2"); return isGone(err) })
+	await.Until(t, "the Lease to be gone", func() error { _, err := s.lease("host2"); return isGone(err) })
 
 	// (With a resourceVersion and without a uid the API server would create it.)
 	for what, read := range map[string]*coordinationv1.Lease{"renewed": held, "taken": sealed} {
@@ -65,7 +66,7 @@ func TestSpentLeasesAreDeleted(t *testing.T) {
 			t.Fatalf("a Lease that is gone is there again when %s: %v", what, err)
 		}
 	}
-	eventually(t, "host1's lease to be held as before", func() error {
+	await.Until(t, "host1's lease to be held as before", func() error {
 		l, err := s.lease("host1")
 		if err == nil && holderOf(l) == v1alpha1.SealedHolder {
 			err = errors.New("it is sealed")

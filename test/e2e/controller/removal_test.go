@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/selvage-net/selvage/api/v1alpha1"
+	"github.com/selvage-net/selvage/test/e2e/await"
 )
 
 const sentence = "524288 IPs taken over from host3"
@@ -65,7 +66,7 @@ func (s *stage) readyMessage(o client.Object) string {
 
 func (s *stage) awaitStalled(name string, words ...string) {
 	s.t.Helper()
-	eventually(s.t, "the removal of "+name+" to be Stalled", func() error {
+	await.Until(s.t, "the removal of "+name+" to be Stalled", func() error {
 		var r v1alpha1.PeerRemoval
 		if err := s.get(name, &r); err != nil {
 			return err
@@ -102,7 +103,7 @@ func TestAgentAcknowledged(t *testing.T) {
 	threeHosts(s, script{})
 	s.remove("host3", v1alpha1.PeerRemovalSpec{Heir: "host1"})
 	expectTakenOver(s, s.awaitRemoved("host3"), v1alpha1.EvidenceAgentAcknowledged)
-	eventually(t, "the sentence as Events on both peers, on the removal and on the Node", func() error {
+	await.Until(t, "the sentence as Events on both peers, on the removal and on the Node", func() error {
 		var events corev1.EventList
 		if err := s.admin.List(t.Context(), &events); err != nil {
 			return err
@@ -122,7 +123,7 @@ func TestAgentAcknowledged(t *testing.T) {
 	})
 	// The Peer goes once its agent has acknowledged; its node stays out
 	// until the declaration is deleted, and then joins as a new peer.
-	eventually(t, "the Peer to be gone", func() error { return isGone(s.get("host3", &v1alpha1.Peer{})) })
+	await.Until(t, "the Peer to be gone", func() error { return isGone(s.get("host3", &v1alpha1.Peer{})) })
 	var r v1alpha1.PeerRemoval
 	if err := s.get("host3", &r); err != nil {
 		t.Fatal(err)
@@ -130,7 +131,7 @@ func TestAgentAcknowledged(t *testing.T) {
 	if err := s.admin.Delete(t.Context(), &r); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "host3 to be back as another incarnation", func() error {
+	await.Until(t, "host3 to be back as another incarnation", func() error {
 		var p v1alpha1.Peer
 		if err := s.get("host3", &p); err != nil {
 			return err
@@ -155,7 +156,7 @@ func TestLeaseExpired(t *testing.T) {
 	_, _, h3 := threeHosts(s, script{leaseSeconds: 2})
 	h3.set(func(s *script) { s.dead = true })
 	s.remove("host3", v1alpha1.PeerRemovalSpec{Heir: "host1"})
-	eventually(t, "the column to say what is waited for", func() error {
+	await.Until(t, "the column to say what is waited for", func() error {
 		return mentions(s.readyMessage(&v1alpha1.Peer{ObjectMeta: metav1.ObjectMeta{Name: "host3"}}),
 			"waiting for host3's lease to run out (", "s left), or proof that it is down")
 	})
@@ -163,7 +164,7 @@ func TestLeaseExpired(t *testing.T) {
 	expectTakenOver(s, r, v1alpha1.EvidenceLeaseExpired)
 	// It comes back: it is fenced, and its Peer can go.
 	h3.set(func(s *script) { s.dead = false })
-	eventually(t, "the Peer to be gone", func() error { return isGone(s.get("host3", &v1alpha1.Peer{})) })
+	await.Until(t, "the Peer to be gone", func() error { return isGone(s.get("host3", &v1alpha1.Peer{})) })
 }
 
 func TestAsserted(t *testing.T) {
@@ -172,7 +173,7 @@ func TestAsserted(t *testing.T) {
 	_, _, h3 := threeHosts(s, script{})
 	h3.set(func(s *script) { s.dead = true })
 	r := s.remove("host3", v1alpha1.PeerRemovalSpec{Heir: "host1"})
-	eventually(t, "Fencing", func() error {
+	await.Until(t, "Fencing", func() error {
 		if err := s.get("host3", r); err != nil || r.Status.Phase != v1alpha1.RemovalFencing {
 			return errors.New(s.explain("host3"))
 		}
@@ -211,7 +212,7 @@ func TestNeverJoined(t *testing.T) {
 	if r.Status.Evidence != v1alpha1.EvidenceNeverJoined || r.Status.Addresses != 0 {
 		t.Fatalf("got %+v", r.Status)
 	}
-	eventually(t, "the metric", func() error {
+	await.Until(t, "the metric", func() error {
 		if n := counter(t, ctl, "selvage_removals_total", "NeverJoined"); n != 1 {
 			return fmt.Errorf("selvage_removals_total{evidence=NeverJoined} is %v", n)
 		}
@@ -237,7 +238,7 @@ func TestCancelInFencing(t *testing.T) {
 	threeHosts(s, script{deaf: true})
 	before := s.peer("host3")
 	r := s.remove("host3", v1alpha1.PeerRemovalSpec{Heir: "host1"})
-	eventually(t, "Fencing", func() error {
+	await.Until(t, "Fencing", func() error {
 		if p := s.peer("host3"); p.Status.Phase != v1alpha1.PhaseFencing {
 			return errors.New(s.explain("host3"))
 		}
@@ -246,7 +247,7 @@ func TestCancelInFencing(t *testing.T) {
 	if err := s.admin.Delete(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the removal to be gone and host3 to be Active with all it had", func() error {
+	await.Until(t, "the removal to be gone and host3 to be Active with all it had", func() error {
 		if err := isGone(s.get("host3", &v1alpha1.PeerRemoval{})); err != nil {
 			return err
 		}
@@ -290,7 +291,7 @@ func TestHeirsThatCannot(t *testing.T) {
 	if err := s.admin.Delete(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the cancel", func() error { return isGone(s.get("host3", &v1alpha1.PeerRemoval{})) })
+	await.Until(t, "the cancel", func() error { return isGone(s.get("host3", &v1alpha1.PeerRemoval{})) })
 
 	// A circle: each is the other's heir.
 	a := s.remove("host3", v1alpha1.PeerRemovalSpec{Heir: "host2"})
@@ -319,12 +320,12 @@ func TestLastPeer(t *testing.T) {
 	if err := s.admin.Delete(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the cancel", func() error { return isGone(s.get("host1", &v1alpha1.PeerRemoval{})) })
+	await.Until(t, "the cancel", func() error { return isGone(s.get("host1", &v1alpha1.PeerRemoval{})) })
 	s.remove("host1", v1alpha1.PeerRemovalSpec{})
 	if r := s.awaitRemoved("host1"); r.Status.Addresses != 256 || r.Status.Heir != "" {
 		t.Fatalf("got %+v", r.Status)
 	}
-	eventually(t, "its range to be free space", func() error {
+	await.Until(t, "its range to be free space", func() error {
 		var ranges v1alpha1.AddressRangeList
 		if err := s.admin.List(t.Context(), &ranges); err != nil || len(ranges.Items) > 0 {
 			return fmt.Errorf("%d ranges are left (%w)", len(ranges.Items), err)

@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/selvage-net/selvage/api/v1alpha1"
+	"github.com/selvage-net/selvage/test/e2e/await"
 )
 
 var rounds = flag.Int("rounds", 100, "rounds of simultaneous removals of one peer")
@@ -182,7 +183,7 @@ func (s *stage) awaitHandedOver(h handover) {
 	if r.Status.Heir != winner || r.Status.Addresses != 256 || r.Status.Ranges != 1 {
 		t.Fatalf("%s: the heir is %s, the removal says %+v", victim, winner, r.Status)
 	}
-	eventually(t, winner+" to own what it inherited", func() error {
+	await.Until(t, winner+" to own what it inherited", func() error {
 		ranges, _, err := s.owned(winner)
 		if err != nil {
 			return err

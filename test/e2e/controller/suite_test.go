@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/signal"
 	"testing"
-	"time"
 
 	"github.com/go-logr/logr"
 	"go.uber.org/goleak"
@@ -27,8 +26,6 @@ import (
 const (
 	configDir = "../../../config"
 	namespace = "selvage-system"
-	// patience is for what happens by itself: machines may be slow.
-	patience = 60 * time.Second
 )
 
 // plane is the control plane of all tests, which run one after the other and

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/selvage-net/selvage/api/v1alpha1"
+	"github.com/selvage-net/selvage/test/e2e/await"
 )
 
 // counter reads one value of a controller's own metrics.
@@ -58,7 +59,7 @@ func TestContenderSupersedes(t *testing.T) {
 	s.awaitOwned("host1", 1)
 	before := s.peer("host1")
 	a.reimage()
-	eventually(t, "the new instance to own a range of its own", func() error {
+	await.Until(t, "the new instance to own a range of its own", func() error {
 		var p v1alpha1.Peer
 		if err := s.get("host1", &p); err != nil {
 			return err
@@ -87,7 +88,7 @@ func TestVanishedNode(t *testing.T) {
 	a.mu.Lock()
 	first := a.renewed
 	a.mu.Unlock()
-	eventually(t, "three renewals", func() error {
+	await.Until(t, "three renewals", func() error {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		if a.renewed.Sub(first) < 3*time.Second {
@@ -99,7 +100,7 @@ func TestVanishedNode(t *testing.T) {
 		t.Fatalf("a live peer is being removed: %+v", p.Spec)
 	}
 	a.set(func(s *script) { s.dead = true })
-	eventually(t, "the peer and its range to be gone", func() error {
+	await.Until(t, "the peer and its range to be gone", func() error {
 		if err := isGone(s.get("host1", &v1alpha1.Peer{})); err != nil {
 			return errors.New(s.explain("host1"))
 		}
@@ -133,7 +134,7 @@ func TestMassRemovalBreaker(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "the pool to say that removals are held back", func() error {
+	await.Until(t, "the pool to say that removals are held back", func() error {
 		if err := s.get("default", pool); err != nil {
 			return err
 		}
@@ -153,7 +154,7 @@ func TestMassRemovalBreaker(t *testing.T) {
 	if err := s.admin.Patch(t.Context(), pool, patch); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the vanished nodes' peers to be gone", func() error {
+	await.Until(t, "the vanished nodes' peers to be gone", func() error {
 		var peers v1alpha1.PeerList
 		if err := s.admin.List(t.Context(), &peers); err != nil || len(peers.Items) != 1 {
 			return fmt.Errorf("%d peers are left (%w); %s", len(peers.Items), err, s.explain("host1"))
@@ -192,7 +193,7 @@ func TestOrphan(t *testing.T) {
 	s.awaitOwned("host2", 1)
 	a.set(func(s *script) { s.dead = true })
 	glass := func(change func(*v1alpha1.Peer)) {
-		eventually(t, "breaking the glass", func() error {
+		await.Until(t, "breaking the glass", func() error {
 			p := s.peer("host1")
 			change(p)
 			return s.admin.Update(t.Context(), p)
@@ -205,7 +206,7 @@ func TestOrphan(t *testing.T) {
 	if err := s.admin.Delete(t.Context(), s.peer("host1")); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the orphan's range to be free space", func() error {
+	await.Until(t, "the orphan's range to be free space", func() error {
 		var ranges v1alpha1.AddressRangeList
 		if err := s.admin.List(t.Context(), &ranges); err != nil || len(ranges.Items) != 1 {
 			return fmt.Errorf("%+v (%w)", ranges.Items, err)
@@ -225,7 +226,7 @@ func TestLeaving(t *testing.T) {
 	s.awaitOwned("host1", 1)
 	before := s.peer("host1")
 	a.set(func(s *script) { s.leaving = true })
-	eventually(t, "the peer to be gone", func() error {
+	await.Until(t, "the peer to be gone", func() error {
 		var p v1alpha1.Peer
 		if err := s.get("host1", &p); err == nil && p.UID == before.UID {
 			return errors.New(s.explain("host1"))
@@ -244,7 +245,7 @@ func TestLivePeerWaitsForItsPods(t *testing.T) {
 	ranges := s.awaitOwned("host3", 2)
 	pod := s.pod("web", "host3", ranges[0].Name)
 	s.remove("host3", v1alpha1.PeerRemovalSpec{Heir: "host1"})
-	eventually(t, "the wait to name the pod", func() error {
+	await.Until(t, "the wait to name the pod", func() error {
 		return mentions(s.readyMessage(&v1alpha1.PeerRemoval{ObjectMeta: metav1.ObjectMeta{Name: "host3"}}), "web")
 	})
 	if err := s.admin.Delete(t.Context(), pod, client.GracePeriodSeconds(0)); err != nil {
@@ -262,12 +263,12 @@ func TestNoBusyLoop(t *testing.T) {
 	_, _, h3 := threeHosts(s, script{leaseSeconds: 8})
 	h3.set(func(s *script) { s.dead = true })
 	s.remove("host3", v1alpha1.PeerRemovalSpec{Heir: "host1"})
-	eventually(t, "Fencing", func() error {
+	await.Until(t, "Fencing", func() error {
 		return mentions(s.readyMessage(&v1alpha1.Peer{ObjectMeta: metav1.ObjectMeta{Name: "host3"}}), "s left)")
 	})
 	var r v1alpha1.PeerRemoval
 	versions := map[string]bool{}
-	eventually(t, "the removal", func() error {
+	await.Until(t, "the removal", func() error {
 		if err := s.get("host3", &r); err != nil {
 			return err
 		}
@@ -291,7 +292,7 @@ func TestNoBusyLoop(t *testing.T) {
 		{"selvage_removal_phase_seconds", []string{"Fencing"}, 1},
 		{"selvage_addresses", []string{"default", "assigned"}, 1048576},
 	} {
-		eventually(t, want.name, func() error {
+		await.Until(t, want.name, func() error {
 			if n := counter(t, ctl, want.name, want.labels...); n != want.value {
 				return fmt.Errorf("%v is %v, want %v", want.labels, n, want.value)
 			}

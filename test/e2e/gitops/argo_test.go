@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/selvage-net/selvage/api/v1alpha1"
+	"github.com/selvage-net/selvage/test/e2e/await"
 )
 
 // application is what the page's Argo CD Application says.
@@ -131,7 +132,7 @@ func TestArgo(t *testing.T) {
 	first := s.peer(host3)
 	host3.Down()
 	s.must(a.sync(declared()))
-	s.eventually("the removal to be healthy", func() error {
+	await.Until(s, "the removal to be healthy", func() error {
 		if status, message := s.health("PeerRemoval", "host3"); status != "Healthy" || !strings.HasSuffix(message, "IPs taken over from host3") {
 			return fmt.Errorf("it is %s: %s", status, message)
 		}
@@ -151,7 +152,7 @@ func TestArgo(t *testing.T) {
 	s.disjoint(s.removal())
 	host3.Up()
 	s.must(a.sync(reverted()))
-	s.eventually("host3 to join anew", func() error { return s.serves(host3) })
+	await.Until(s, "host3 to join anew", func() error { return s.serves(host3) })
 	if again := s.peer(host3); again.UID == first.UID {
 		t.Error("it is the same incarnation")
 	}

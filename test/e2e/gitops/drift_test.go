@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/selvage-net/selvage/api/v1alpha1"
+	"github.com/selvage-net/selvage/test/e2e/await"
 )
 
 // The same manifests are applied again and again, from before the removal until
@@ -31,7 +32,7 @@ func TestDriftCorrection(t *testing.T) {
 	s.must(err)
 	host3.Down()
 	rounds := map[ssa.Action]int{}
-	s.eventually("the removal to be over, under correction", func() error {
+	await.Until(s, "the removal to be over, under correction", func() error {
 		for {
 			changes, err := f.reconcile(declared())
 			s.must(err)

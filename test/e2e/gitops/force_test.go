@@ -16,6 +16,7 @@ import (
 
 	"github.com/selvage-net/selvage/api/v1alpha1"
 	"github.com/selvage-net/selvage/hack/cluster/controlplane"
+	"github.com/selvage-net/selvage/test/e2e/await"
 	"github.com/selvage-net/selvage/test/e2e/chaos/world"
 )
 
@@ -47,7 +48,7 @@ func (l *live) end(cancel func() error) {
 	l.Helper()
 	l.must(cancel())
 	l.awaitNoRemoval()
-	l.eventually("host3 to serve again", func() error { return l.serves(host3) })
+	await.Until(l, "host3 to serve again", func() error { return l.serves(host3) })
 	l.lives()
 	l.must(errors.Join(l.here.End(), l.there.End()))
 }
@@ -130,7 +131,7 @@ func TestForce_WithoutPolicies(t *testing.T) {
 		if c.kind == "addressrange" { // it has two
 			s.kubectl("delete", "validatingadmissionpolicybinding", "addressrange-in-use-stays")
 		}
-		s.eventually(c.kind+" to be unprotected", func() error {
+		await.Until(s, c.kind+" to be unprotected", func() error {
 			out, err := kubectl(s.ctx(), "", deletion...)
 			if err != nil {
 				return errors.New(out)
@@ -138,7 +139,7 @@ func TestForce_WithoutPolicies(t *testing.T) {
 			return nil
 		})
 		s.kubectl("apply", "-f", policy, "-f", filepath.Join(source, "config/admission/addressrange-in-use-stays.yaml"))
-		s.eventually(c.kind+" to be protected again", func() error {
+		await.Until(s, c.kind+" to be protected again", func() error {
 			if out, err := kubectl(s.ctx(), "", deletion...); err == nil {
 				return errors.New(out)
 			}
@@ -186,7 +187,7 @@ func TestForce_TooLate(t *testing.T) {
 	f.Spec.Force, f.Spec.Wait = true, false
 	_, err = f.reconcile(declared().edited("network/host3.yaml", "heir: host1", otherHeir))
 	s.must(err)
-	s.eventually("the controller to have looked at what is declared anew", func() error {
+	await.Until(s, "the controller to have looked at what is declared anew", func() error {
 		r := s.removal()
 		if r == nil || r.Status.ObservedGeneration != r.Generation || r.Spec.Heir != "host2" {
 			return fmt.Errorf("%+v", r)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/selvage-net/selvage/api/v1alpha1"
 	"github.com/selvage-net/selvage/hack/cluster/controlplane"
+	"github.com/selvage-net/selvage/test/e2e/await"
 )
 
 // health is what Argo CD would say of an object now.
@@ -55,7 +56,7 @@ func TestStalled(t *testing.T) {
 	s.must(err)
 	s.awaitNoRemoval()
 	host3.Up()
-	s.eventually("host3 to serve again", func() error { return s.serves(host3) })
+	await.Until(s, "host3 to serve again", func() error { return s.serves(host3) })
 	s.unharmed(host3, before, ranges)
 }
 
@@ -78,7 +79,7 @@ func TestHealth(t *testing.T) {
 	host3.Up()
 	_, err = f.reconcile(reverted())
 	s.must(err)
-	s.eventually("host3 to join anew", func() error { return s.serves(host3) })
+	await.Until(s, "host3 to join anew", func() error { return s.serves(host3) })
 
 	scripts, err := healthScripts()
 	s.must(err)

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/selvage-net/selvage/api/v1alpha1"
+	"github.com/selvage-net/selvage/test/e2e/await"
 )
 
 // declared and reverted are what git has: host3 is out, and it is not.
@@ -51,7 +52,7 @@ func TestRemoval(t *testing.T) {
 	s.settled(f)
 
 	host3.Up()
-	s.eventually("host3 to find itself declared out", func() error {
+	await.Until(s, "host3 to find itself declared out", func() error {
 		p, err := host3.Progress(s.ctx())
 		if err == nil && p.Row != "DeclaredOut" {
 			err = fmt.Errorf("%+v", p)
@@ -61,7 +62,7 @@ func TestRemoval(t *testing.T) {
 	s.must(pod.End())
 	_, err = f.reconcile(reverted())
 	s.must(err)
-	s.eventually("host3 to join anew", func() error { return s.serves(host3) })
+	await.Until(s, "host3 to join anew", func() error { return s.serves(host3) })
 	if again := s.peer(host3); again.UID == first.UID {
 		t.Error("it is the same incarnation")
 	}
@@ -101,14 +102,14 @@ func TestRevert(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "PeerRemoval/host3 status: 'InProgress'") {
 		t.Fatalf("the removal waits for a drain, and Flux says: %v", err)
 	}
-	f.Spec.Timeout.Duration = patience
+	f.Spec.Timeout.Duration = await.Limit
 	s.awaitPhase(v1alpha1.RemovalFencing)
 	s.reach(here, there)
 
 	_, err = f.reconcile(reverted())
 	s.must(err)
 	s.awaitNoRemoval()
-	s.eventually("host3 to serve again", func() error { return s.serves(host3) })
+	await.Until(s, "host3 to serve again", func() error { return s.serves(host3) })
 	s.unharmed(host3, before, ranges)
 	s.reach(here, there)
 	if !here.Connected() {

@@ -13,12 +13,12 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
-	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/selvage-net/selvage/api/v1alpha1"
+	"github.com/selvage-net/selvage/test/e2e/await"
 	"github.com/selvage-net/selvage/test/e2e/chaos/world"
 )
 
@@ -31,10 +31,10 @@ type stage struct {
 func newStage(t *testing.T) *stage {
 	t.Helper()
 	s := &stage{t}
-	s.eventually("all to be in the network", s.well)
+	await.Until(s, "all to be in the network", s.well)
 	t.Cleanup(func() {
 		if !t.Failed() {
-			s.eventually("all to be in the network again", s.well)
+			await.Until(s, "all to be in the network again", s.well)
 		}
 	})
 	return s
@@ -74,18 +74,6 @@ func (s *stage) must(err error) {
 	}
 }
 
-// eventually waits until the condition holds, and fails with what it lacked.
-func (s *stage) eventually(what string, condition func() error) {
-	s.Helper()
-	ctx, cancel := context.WithTimeout(s.ctx(), patience)
-	defer cancel()
-	began := time.Now()
-	if err := world.Persist(ctx, func(context.Context) error { return condition() }); err != nil {
-		s.Fatalf("waited %s for %s: %v", patience, what, err)
-	}
-	s.Logf("after %.1f s: %s", time.Since(began).Seconds(), what)
-}
-
 // serves is nil while the machine allocates.
 func (s *stage) serves(m *world.Machine) error {
 	p, err := m.Progress(s.ctx())
@@ -99,7 +87,7 @@ func (s *stage) serves(m *world.Machine) error {
 func (s *stage) pod(m *world.Machine, name string) *world.Pod {
 	s.Helper()
 	var p *world.Pod
-	s.eventually("pod "+name+" on "+m.Name, func() (err error) {
+	await.Until(s, "pod "+name+" on "+m.Name, func() (err error) {
 		p, err = m.RunPod(s.ctx(), name, netip.Addr{})
 		return err
 	})
@@ -109,7 +97,7 @@ func (s *stage) pod(m *world.Machine, name string) *world.Pod {
 // reach pings in both directions: nobody has cut anybody off.
 func (s *stage) reach(a, b *world.Pod) {
 	s.Helper()
-	s.must(errors.Join(a.Ping(s.ctx(), b.Address, patience), b.Ping(s.ctx(), a.Address, patience)))
+	s.must(errors.Join(a.Ping(s.ctx(), b.Address, await.Limit), b.Ping(s.ctx(), a.Address, await.Limit)))
 }
 
 func (s *stage) peer(m *world.Machine) *v1alpha1.Peer {
@@ -161,7 +149,7 @@ func (s *stage) removal() *v1alpha1.PeerRemoval {
 func (s *stage) awaitPhase(phase v1alpha1.RemovalPhase) *v1alpha1.PeerRemoval {
 	s.Helper()
 	var r *v1alpha1.PeerRemoval
-	s.eventually("the removal to be "+string(phase), func() error {
+	await.Until(s, "the removal to be "+string(phase), func() error {
 		if r = s.removal(); r == nil {
 			return errors.New("there is none")
 		}
@@ -175,7 +163,7 @@ func (s *stage) awaitPhase(phase v1alpha1.RemovalPhase) *v1alpha1.PeerRemoval {
 
 func (s *stage) awaitNoRemoval() {
 	s.Helper()
-	s.eventually("the removal to be gone", func() error {
+	await.Until(s, "the removal to be gone", func() error {
 		if r := s.removal(); r != nil {
 			return fmt.Errorf("it is %s", r.Status.Phase)
 		}

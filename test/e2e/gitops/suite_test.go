@@ -26,8 +26,6 @@ import (
 
 const (
 	leaseTime = 5 * time.Second
-	// patience is for what happens by itself: machines may be slow.
-	patience = 90 * time.Second
 )
 
 // What all tests share.

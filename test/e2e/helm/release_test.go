@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/go-logr/logr"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -26,10 +25,8 @@ import (
 
 	"github.com/selvage-net/selvage/api/v1alpha1"
 	"github.com/selvage-net/selvage/hack/cluster/controlplane"
+	"github.com/selvage-net/selvage/test/e2e/await"
 )
-
-// patience is for what happens by itself: machines may be slow.
-const patience = 60 * time.Second
 
 // cluster is a control plane with all of Kubernetes' controllers, and without
 // nodes.
@@ -96,24 +93,6 @@ func (c *cluster) typed(line string) string {
 	out, err := c.try(line)
 	c.must(err)
 	return out
-}
-
-// eventually waits until the condition holds, and fails with what it lacked.
-func (c *cluster) eventually(what string, condition func() error) {
-	c.Helper()
-	deadline := time.Now().Add(patience)
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := condition()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			c.Fatalf("waited %s for %s: %v", patience, what, err)
-		}
-		<-tick.C
-	}
 }
 
 // helmSection are the commands of docs/install.md, With Helm.
@@ -210,7 +189,7 @@ var plurals = []string{"addresspools", "addressranges", "peers", "peerremovals"}
 func (c *cluster) guarded() {
 	c.Helper()
 	for _, plural := range plurals {
-		c.eventually("the guard of "+plural, func() error {
+		await.Until(c, "the guard of "+plural, func() error {
 			out, err := c.try("kubectl delete crd " + plural + ".net.selvage.dev --dry-run=server")
 			if err == nil || !strings.Contains(out, "selvage-"+plural+"-crd-stays") {
 				return fmt.Errorf("it would go: %s", out)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/selvage-net/selvage/api/v1alpha1"
 	"github.com/selvage-net/selvage/hack/cluster/hosts"
+	"github.com/selvage-net/selvage/test/e2e/await"
 	"github.com/selvage-net/selvage/test/e2e/chaos/history"
 	"github.com/selvage-net/selvage/test/e2e/chaos/world"
 )
@@ -149,7 +150,7 @@ func (s *stage) streams(c *cast) (streams []*hosts.PingStream) {
 func (s *stage) unbroken(streams []*hosts.PingStream) {
 	s.Helper()
 	for i, stream := range streams {
-		if counts := stream.Stop(patience); counts.Lost() > 0 {
+		if counts := stream.Stop(await.Limit); counts.Lost() > 0 {
 			s.Errorf("stream %d: %d of %d packets were lost", i, counts.Lost(), counts.Sent)
 		} else {
 			s.Logf("stream %d: %d packets, all answered", i, counts.Sent)

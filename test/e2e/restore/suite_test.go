@@ -6,7 +6,6 @@
 package restore
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -25,13 +24,12 @@ import (
 
 	"github.com/selvage-net/selvage/api/v1alpha1"
 	"github.com/selvage-net/selvage/hack/cluster/controlplane"
+	"github.com/selvage-net/selvage/test/e2e/await"
 	"github.com/selvage-net/selvage/test/e2e/chaos/world"
 )
 
 const (
 	leaseTime = 5 * time.Second
-	// patience is for what happens by itself: machines may be slow.
-	patience = 90 * time.Second
 )
 
 // stage is a world, and the test that plays on it.
@@ -89,25 +87,15 @@ func (s *stage) must(err error) {
 // eventually waits until the condition holds, and fails with what it lacked.
 func (s *stage) eventually(what string, condition func() error) {
 	s.Helper()
-	ctx, cancel := context.WithTimeout(s.Context(), patience)
-	defer cancel()
 	began := s.Now()
-	if err := world.Persist(ctx, func(context.Context) error { return condition() }); err != nil {
-		s.Fatalf("waited %s for %s: %v", patience, what, err)
-	}
+	await.Until(s, what, condition)
 	s.Logf("%7.1f s (+%.1f): %s", s.Now().Seconds(), (s.Now() - began).Seconds(), what)
 }
 
 // throughout fails if the condition breaks within that time.
 func (s *stage) throughout(span time.Duration, what string, condition func() error) {
 	s.Helper()
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(span); time.Now().Before(end); <-tick.C {
-		if err := condition(); err != nil {
-			s.Fatalf("not so throughout %s: %s: %v", span, what, err)
-		}
-	}
+	await.Throughout(s, span, what, condition)
 	s.Logf("%7.1f s: throughout %s: %s", s.Now().Seconds(), span, what)
 }
 
